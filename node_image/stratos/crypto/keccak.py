@@ -1,0 +1,27 @@
+"""Keccak-256 with its original padding (Ethereum's), which is not SHA3-256 of the standard library."""
+
+from Crypto.Hash import keccak
+
+Buffer = bytes | bytearray | memoryview
+
+
+def keccak256(data: Buffer) -> bytes:
+    """The 32-byte Keccak-256 of `data`."""
+    return keccak.new(digest_bits=256, data=data).digest()
+
+
+class Keccak256:
+    """Keccak-256 of data fed in chunks; `digest` may be taken once, at the end."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, data: Buffer = b"") -> None:
+        self._state = keccak.new(digest_bits=256, data=data)
+
+    def update(self, data: Buffer) -> None:
+        """Feed the next chunk."""
+        self._state.update(data)
+
+    def digest(self) -> bytes:
+        """The 32-byte hash of everything fed."""
+        return self._state.digest()

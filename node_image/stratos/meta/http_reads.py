@@ -1,0 +1,134 @@
+"""What people read from a meta node over HTTP: nodes, epochs, the ozone sheet, and numbers for Prometheus.
+
+Amounts are JSON strings, addresses bech32. Everything is from committed state; programs use the RPC, which has proofs.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Gauge
+
+from stratos.crypto import bech32
+from stratos.meta import ozone
+from stratos.meta.application import MetaApplication
+from stratos.meta.holders import all_holders, host_of
+from stratos.meta.outbox import authorities, in_flight
+from stratos.meta.reads import MetaReads
+from stratos.meta.rooms import CHAIN_HEIGHT, HISTORY, REPORT, TOTALS
+from stratos.net.http import Refusal, json_response
+
+if TYPE_CHECKING:
+    from stratos.meta.node import MetaNode
+
+
+def _wallet(address: bytes) -> str:
+    return bech32.encode(bech32.WALLET, address)
+
+
+def _node(address: bytes) -> str:
+    return bech32.encode(bech32.NODE, address)
+
+
+def add_http_reads(app: web.Application, *, application: MetaApplication, reads: MetaReads) -> None:
+    """Routes under /stratos/meta/v1."""
+    state = application.state
+
+    async def nodes(_request: web.Request) -> web.Response:
+        return json_response(
+            {
+                "authorities": [
+                    {"node": _node(a.address), "name": a.name, "owner": _wallet(a.owner)} for a in authorities(state)
+                ],
+                "holders": [
+                    {
+                        "node": _node(h.address),
+                        "name": h.name,
+                        "status": h.status,
+                        "score": h.score,
+                        "host": host_of(h),
+                        "beneficiary": _wallet(h.beneficiary),
+                        "network_address": h.network_address,
+                        "slices": str(h.slices),
+                        "disk_free": str(h.disk_free),
+                        "degraded": h.degraded,
+                        "last_status_ms": str(h.last_status_ms),
+                    }
+                    for h in all_holders(state)
+                ],
+            }
+        )
+
+    async def epochs(_request: web.Request) -> web.Response:
+        return json_response({"epochs": [_report(report) for _, report in REPORT.items(state)]})
+
+    async def ozone_sheet(_request: web.Request) -> web.Response:
+        stamp = reads.stamp()
+        totals = {name.decode(): str(noz) for name, noz in ozone.sheet(state).items()}
+        return json_response({"height": str(stamp.height), "epoch": str(stamp.epoch), **totals})
+
+    async def score(request: web.Request) -> web.Response:
+        try:
+            address = bech32.decode(bech32.NODE, request.match_info["node"])
+        except ValueError as error:
+            raise Refusal(400, "invalid", str(error)) from error
+        history = HISTORY.get(state, address) or ()
+        return json_response(
+            {"history": [{"time_ms": str(h.time_ms), "reason": h.reason, "delta": h.delta} for h in history]}
+        )
+
+    app.router.add_get("/stratos/meta/v1/nodes", nodes)
+    app.router.add_get("/stratos/meta/v1/epochs", epochs)
+    app.router.add_get("/stratos/meta/v1/ozone", ozone_sheet)
+    app.router.add_get("/stratos/meta/v1/score/{node}", score)
+
+
+def _report(report: Any) -> dict[str, Any]:
+    return {
+        "epoch": str(report.epoch),
+        "outcome": report.outcome or "in flight",
+        "total_noz": str(report.total_noz),
+        "receipts_root": report.receipts_root.hex(),
+        "withheld": [_node(address) for address in report.withheld],
+        "created_ms": str(report.created_ms),
+        "resolved_ms": str(report.resolved_ms),
+        "rows": [
+            {
+                "node": _node(row.node),
+                "wallet": _wallet(row.wallet),
+                "volume_noz": str(row.volume_noz),
+                "receipts": row.end_seq - row.first_seq,
+            }
+            for row in report.rows
+        ],
+    }
+
+
+def metrics_registry(node: "MetaNode") -> CollectorRegistry:
+    """The registry behind /metrics."""
+    registry = CollectorRegistry()
+    application = node.application
+    for name, about, value in (
+        ("height", "Height of the log", lambda: application.height),
+        ("blocks", "Blocks committed by this process", lambda: node.blocks),
+        ("entries", "Entries committed by this process", lambda: node.entries),
+        ("signature_checks", "Signatures really checked by this process", lambda: application.signatures.checks),
+        ("possession_asked", "Possession challenges judged", lambda: node.challenger.asked),
+        ("possession_failed", "Possession challenges failed", lambda: node.challenger.failed),
+        ("round", "Consensus round of the next height", lambda: node.replica.round),
+        ("peers", "Meta nodes connected", lambda: len(node.mesh.up)),
+        ("pool_entries", "Entries waiting", lambda: len(application.pool)),
+        ("chain_height", "Chain height in the log", lambda: CHAIN_HEIGHT.get(application.state)),
+        (
+            "actions_in_flight",
+            "Outbox actions waiting for signatures or the chain",
+            lambda: len(in_flight(application.state)),
+        ),
+        ("state_keys", "Keys in the committed state", lambda: len(application.state)),
+        ("connections", "Open RPC connections", lambda: node.server.connections),
+    ):
+        Gauge(f"stratos_meta_{name}", about, registry=registry).set_function(value)
+    for place in (ozone.SOLD, *ozone.PLACES):
+        gauge = Gauge(f"stratos_meta_ozone_{place.decode()}", f"Ozone {place.decode()} (noz)", registry=registry)
+        gauge.set_function(partial(TOTALS.get, application.state, place))
+    return registry

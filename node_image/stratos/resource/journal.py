@@ -1,0 +1,211 @@
+"""The receipts journal: append-only, so that a restart neither loses nor repeats earnings.
+
+Entries are u32 length | u32 CRC-32 | msgpack record. An entry is in the kernel before the step it pays for is sent (so
+`kill -9` loses nothing), and on disk a moment later: one thread syncs for everybody, and `sync` waits for it where an
+acknowledgement must outlive a power cut. A torn tail is cut off at start. When most of it is history, the live
+accounts are written anew beside it and renamed over it.
+"""
+
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from stratos.wire.receipts import DownloadTask, Receipt
+
+_HEAD = struct.Struct(">II")
+MAX_RECORD_BYTES = 1 << 20
+SYNC_SECONDS = 0.2
+
+
+class Opened(Struct, frozen=True, array_like=True, tag="opened"):
+    """A session account begins at a total the meta layer already knows (0 for a new session)."""
+
+    session: bytes
+    wallet: bytes
+    key: bytes
+    total_noz: int
+    digest: bytes
+    allotted_noz: int
+
+
+class Served(Struct, frozen=True, array_like=True, tag="served"):
+    """A download step was admitted."""
+
+    session: bytes
+    receipt: Receipt
+    task: DownloadTask
+
+
+class Voided(Struct, frozen=True, array_like=True, tag="voided"):
+    """The last admitted step could not be delivered (damaged slice): it is taken back."""
+
+    session: bytes
+
+
+class Ordered(Struct, frozen=True, array_like=True, tag="ordered"):
+    """The meta layer has ordered the session's receipt of this total."""
+
+    session: bytes
+    total_noz: int
+    digest: bytes
+
+
+class Held(Struct, frozen=True, array_like=True, tag="held"):
+    """Slices of an upload (kind 1) or repair order (kind 3) became durable here: (index, length) items."""
+
+    kind: int
+    task: bytes
+    items: tuple[tuple[int, int], ...]
+    receipt: Receipt
+
+
+class Settled(Struct, frozen=True, array_like=True, tag="settled"):
+    """A repair order's receipt of this total has been ordered."""
+
+    task: bytes
+    total_noz: int
+
+
+Record = Opened | Served | Voided | Ordered | Held | Settled
+_decoder: "msgspec.msgpack.Decoder[Record]" = msgspec.msgpack.Decoder(Record)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def pack(record: Record) -> bytes:
+    """Bytes of one entry."""
+    body = _encoder.encode(record)
+    return _HEAD.pack(len(body), zlib.crc32(body)) + body
+
+
+def unpack(data: bytes) -> Iterator[tuple[Record, int]]:
+    """(record, end offset) of every whole entry up to the first torn or damaged one."""
+    offset = 0
+    while len(data) - offset >= _HEAD.size:
+        length, crc = _HEAD.unpack_from(data, offset)
+        start = offset + _HEAD.size
+        body = data[start : start + length]
+        if length > MAX_RECORD_BYTES or len(body) < length or zlib.crc32(body) != crc:
+            return
+        try:
+            record = _decoder.decode(body)
+        except msgspec.DecodeError:
+            return
+        offset = start + length
+        yield record, offset
+
+
+class Journal:
+    """The open journal. `append` from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._synced = threading.Condition(self._lock)
+        data = path.read_bytes() if path.exists() else b""
+        self.records: list[Record] = []
+        whole = 0
+        for record, end in unpack(data):
+            self.records.append(record)
+            whole = end
+        self.lost_bytes = len(data) - whole
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.ftruncate(self._descriptor, whole)
+        os.lseek(self._descriptor, whole, os.SEEK_SET)
+        self.size = whole
+        self._written = 0
+        self._durable = 0
+        self._closing = False
+        self._failure: OSError | None = None
+        self._thread = threading.Thread(target=self._sync_loop, name="journal-sync", daemon=True)
+        self._thread.start()
+
+    def append(self, *records: Record) -> int:
+        """Hand entries to the kernel; returns a mark for `sync`. Raises OSError when the disk refuses."""
+        data = b"".join([pack(record) for record in records])
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            view = memoryview(data)
+            while len(view):
+                view = view[os.write(self._descriptor, view) :]
+            self.size += len(data)
+            self._written += 1
+            self._changed.notify()
+            return self._written
+
+    def sync(self, mark: int) -> None:
+        """Wait until everything up to `mark` is on disk."""
+        with self._lock:
+            while self._durable < mark and self._failure is None:
+                self._changed.notify()
+                self._urgent = True
+                self._synced.wait()
+            if self._failure is not None:
+                raise self._failure
+
+    _urgent = False
+
+    def rewrite(self, records: Iterable[Record]) -> None:
+        """Replace the journal by these entries, atomically."""
+        with self._lock:
+            beside = self.path.with_suffix(".new")
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            size = 0
+            for record in records:
+                data = pack(record)
+                size += len(data)
+                view = memoryview(data)
+                while len(view):
+                    view = view[os.write(descriptor, view) :]
+            os.fdatasync(descriptor)
+            os.rename(beside, self.path)
+            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+            os.close(self._descriptor)
+            self._descriptor = descriptor
+            self.size = size
+
+    def close(self) -> None:
+        """Sync and close."""
+        with self._lock:
+            if self._closing:
+                return
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+        os.close(self._descriptor)
+
+    def _sync_loop(self) -> None:
+        with self._lock:
+            while True:
+                while self._durable >= self._written and not self._closing:
+                    self._changed.wait()
+                if self._durable >= self._written:
+                    return
+                if not self._urgent and not self._closing:
+                    self._changed.wait(SYNC_SECONDS)
+                mark = self._written
+                self._urgent = False
+                descriptor = os.dup(self._descriptor)
+                self._lock.release()
+                failure: OSError | None = None
+                try:
+                    os.fdatasync(descriptor)
+                except OSError as error:
+                    failure = error
+                finally:
+                    os.close(descriptor)
+                    self._lock.acquire()
+                self._durable = max(self._durable, mark)
+                self._failure = failure or self._failure
+                self._synced.notify_all()

@@ -1,0 +1,98 @@
+"""`stratosctl up`: bring a testnet to what its inventory says, verified by a real upload.
+
+The first thing it does, before any other import, is to start the fork parent, whose preloading takes as long as reading
+the inventory; both run at once. When the testnet has a parent already, none is started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from orchestrator.cli.exit_codes import OK
+from orchestrator.cli.parsing import parser
+from orchestrator.runtimes.launch import LaunchedParent, launch_parent, parent_is_running
+from orchestrator.runtimes.lean_imports import lean_imports
+
+EXAMPLES = """  stratosctl up
+  stratosctl up -i inventories/demo.yml --json
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; the exit code."""
+    began = _process_start()
+    options = _options(argv)
+    inventory = options.inventory
+    launched = _launch_early(inventory)
+    try:
+        with lean_imports():  # from here on the parent preloads meanwhile
+            from orchestrator.testnet.locate import default_inventory
+            from orchestrator.testnet.raising import Raising
+
+        raising = Raising(
+            inventory or default_inventory(), began=began, say=_say if not options.json else _nothing, launched=launched
+        )
+        launched = None
+        report = raising.run(probe=not options.no_probe)
+    finally:
+        if launched is not None:
+            launched.dismiss()
+    if options.json:
+        import msgspec
+
+        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        return OK
+    for text in (*report.notes, *(f"warning: {warning}" for warning in report.warnings)):
+        print(text)
+    counts = ", ".join(f"{count} {role}" for role, count in report.nodes.items())
+    if not report.changed:
+        print(f"testnet {report.testnet} is up already ({counts}; height {report.height}); nothing changed")
+        return OK
+    done = f"{report.changed} nodes changed, {report.started} started, {report.seconds:.2f} s"
+    print(f"testnet {report.testnet} is up: {counts}; height {report.height}; {done}")
+    if report.probe is not None:
+        print(f"verified: {report.probe['bytes']:,} bytes put with {report.probe['copies']} copies and read back")
+    first = next(iter(report.endpoints.values()), "")
+    print(f"first validator: {first}/status    folder: {report.folder}")
+    print("next: stratosctl status, stratosctl put FILE, stratosctl logs -f, stratosctl down")
+    return OK
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    command = parser(
+        "up", "Bring a testnet to what its inventory says; doing it twice changes nothing.", examples=EXAMPLES
+    )
+    command.add_argument("-i", "--inventory", type=Path, help="Ansible inventory (default: inventories/local.yml)")
+    command.add_argument("--json", action="store_true", help="print one JSON document: changed, started, seconds, ...")
+    command.add_argument("--no-probe", action="store_true", help="do not verify with a 1 MiB upload")
+    return command.parse_args(argv)
+
+
+def _launch_early(inventory: Path | None) -> LaunchedParent | None:
+    """Start a fork parent, unless the testnet that the inventory's file name suggests has one."""
+    root = os.environ.get("STRATOS_TESTNETS") or str(Path(__file__).resolve().parent.parent.parent / ".testnets")
+    guess = Path(root) / (inventory.name.split(".")[0].lower() if inventory is not None else "local")
+    return None if parent_is_running(guess) else launch_parent()
+
+
+def _process_start() -> float:
+    """Wall time at which this process was started, so that `seconds` covers the interpreter's own start."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()[19])
+        booted = time.time() - float(Path("/proc/uptime").read_bytes().split()[0])
+        return min(time.time(), booted + ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError):
+        return time.time()
+
+
+def _say(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _nothing(_text: str) -> None:
+    """JSON output is for programs, which want no progress."""

@@ -1,0 +1,179 @@
+"""The plan: everything that is placed and started for one topology, as one record that can be printed and compared.
+
+Pure: what exists already (key ring, recorded ports, genesis, the clock's reading, which ports are free) is passed in.
+A plan does not say what to do; `diff.py` compares it with what is there, and the runtime acts on the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct
+
+from orchestrator.errors import BadInput
+from orchestrator.plan.genesis import changed_settings, endpoint_of, genesis_names, make_genesis
+from orchestrator.plan.keys import KeyRing, RandomBytes, complete_ring
+from orchestrator.plan.ports import PortMap, PortSearch, assign_ports
+from orchestrator.topology.topology import NodeSpec, Topology
+from orchestrator.topology.variables import VARIABLES
+from stratos.wire.config import LimitSettings, NodeConfig, PeerEntry
+from stratos.wire.genesis import Genesis
+
+PLAN_VERSION = 1
+START_ORDER = ("validator", "meta", "resource")
+
+
+class NodePlan(Struct, frozen=True, kw_only=True):
+    """One node: its public identity and its whole configuration. `registers`: it is not in the genesis file."""
+
+    name: str
+    role: str
+    node: str
+    """stsds... address"""
+    owner: str
+    """st... address of its owner wallet"""
+    public_key: str
+    deposit_wei: int
+    stake_wei: int
+    registers: bool
+    config: NodeConfig
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """A testnet as it should be placed. `nodes` are in start order."""
+
+    version: int = PLAN_VERSION
+    name: str
+    source: str
+    spawn: str
+    ports: PortMap
+    nodes: tuple[NodePlan, ...]
+    left: tuple[str, ...] = ()
+    """Nodes that left the inventory since genesis: when one comes back, it has to register again."""
+    warnings: tuple[str, ...] = ()
+
+    def node(self, name: str) -> NodePlan:
+        return next(node for node in self.nodes if node.name == name)
+
+
+class Existing(Struct, frozen=True):
+    """What an earlier `up` left behind: nothing, for a new testnet."""
+
+    ring: KeyRing = KeyRing()
+    plan: Plan | None = None
+    genesis: Genesis | None = None
+
+
+class Outcome(Struct, frozen=True):
+    """A plan with the secrets and the genesis it belongs to; only the plan may be shown."""
+
+    plan: Plan
+    ring: KeyRing
+    genesis: Genesis
+
+
+def make_plan(
+    topology: Topology,
+    existing: Existing,
+    search: PortSearch,
+    *,
+    random: RandomBytes,
+    time_ms: int,
+    is_free: Callable[[int], bool],
+) -> Outcome:
+    """The plan for a topology; raises BadInput when it contradicts the running genesis, EnvironmentFault without ports."""
+    names = [node.name for node in topology.nodes]
+    ring = complete_ring(existing.ring, names, random)
+    before = existing.plan
+    known = before.ports if before is not None else PortMap()
+    ports = assign_ports(known, names, search, is_free=is_free)
+    genesis = existing.genesis
+    if genesis is None:
+        genesis = make_genesis(topology, ring, ports, time_ms=time_ms)
+    else:
+        _refuse_other_genesis(genesis, topology)
+    left: set[str] = set()
+    if before is not None and existing.genesis is not None:
+        left = {*before.left, *(node.name for node in before.nodes)} - (set(names) - set(before.left))
+    return Outcome(_plan_of(topology, ring, ports, genesis, left=tuple(sorted(left))), ring, genesis)
+
+
+def _refuse_other_genesis(genesis: Genesis, topology: Topology) -> None:
+    changes = changed_settings(genesis, topology)
+    if not changes:
+        return
+    variables = {".".join(row.target): row.name for row in VARIABLES.values() if row.target}
+    listed = "; ".join(
+        f"{variables.get(name, name)} is {fixed} and cannot become {wanted}" for name, fixed, wanted in changes
+    )
+    raise BadInput(
+        f"testnet {topology.name} has its genesis already: {listed}; set the old values again, "
+        f"or start afresh with `stratosctl down --purge -i {topology.source}` and `up`"
+    )
+
+
+def _plan_of(topology: Topology, ring: KeyRing, ports: PortMap, genesis: Genesis, *, left: tuple[str, ...]) -> Plan:
+    keys = {node.name: ring.nodes[node.name].node_key() for node in topology.nodes}
+    entries = {
+        node.name: PeerEntry(
+            name=node.name,
+            role=node.role,
+            public_key=keys[node.name].public_key.hex(),
+            endpoint=endpoint_of(node, ports),
+        )
+        for node in topology.nodes
+    }
+    from_genesis = genesis_names(genesis) - set(left)
+    nodes = tuple(
+        NodePlan(
+            name=node.name,
+            role=node.role,
+            node=keys[node.name].text,
+            owner=ring.nodes[node.name].owner_key().text,
+            public_key=keys[node.name].public_key.hex(),
+            deposit_wei=node.deposit_wei,
+            stake_wei=node.stake_wei,
+            registers=node.name not in from_genesis,
+            config=_config(node, topology, ports, entries, registers=node.name not in from_genesis),
+        )
+        for role in START_ORDER
+        for node in topology.of_role(role)
+    )
+    return Plan(
+        name=topology.name,
+        source=topology.source,
+        spawn=topology.spawn,
+        ports=ports,
+        nodes=nodes,
+        left=left,
+        warnings=topology.warnings,
+    )
+
+
+def _config(
+    node: NodeSpec, topology: Topology, ports: PortMap, entries: dict[str, PeerEntry], *, registers: bool
+) -> NodeConfig:
+    """A node knows the others of its own layer and the entry points of the layers it talks to, and nobody else, so one
+    more resource node changes no file of any other node."""
+
+    def of(roles: Iterable[str]) -> tuple[PeerEntry, ...]:
+        return tuple(
+            entries[other.name] for role in roles for other in topology.of_role(role) if other.name != node.name
+        )
+
+    return NodeConfig(
+        name=node.name,
+        role=node.role,
+        network_address=entries[node.name].endpoint,
+        listen=node.address,
+        ports=ports.ports_of(node.name, node.role),
+        peers=of([node.role]) if node.role != "resource" else (),
+        validators=of(["validator"]) if node.role != "validator" else (),
+        meta=of(["meta"]) if node.role == "resource" else (),
+        slice_transport=topology.slice_transport,
+        host=node.host,
+        region=node.region,
+        deposit_wei=str(node.deposit_wei) if registers and node.role == "resource" else "0",
+        log_level=node.log_level,
+        limits=LimitSettings(disk_bytes=node.disk_bytes) if node.disk_bytes else LimitSettings(),
+    )

@@ -1,0 +1,1 @@
+"""Runtimes place files and control processes; they decide nothing about the testnet."""

@@ -1,0 +1,79 @@
+"""Makes the plan of a testnet from its folder and its inventory, and writes the plan's own files.
+
+The only shell around the pure planner: it brings the clock, the random source, and what the machine says about ports.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from msgspec import Struct
+
+from orchestrator.plan.diff import Difference, difference
+from orchestrator.plan.plan import Outcome, make_plan
+from orchestrator.plan.ports import PortSearch
+from orchestrator.testnet.folder import TestnetFolder, testnets_root
+from orchestrator.testnet.journal import Journal
+from orchestrator.testnet.locate import CACHE_FOLDER
+from orchestrator.testnet.lock import hold_testnet
+from orchestrator.testnet.ports_in_use import blocks_of_others, ephemeral_range, port_is_free
+from orchestrator.topology.topology import Topology, read_topology
+
+
+class Planned(Struct, frozen=True):
+    """A testnet's folder, what its inventory says, and the plan that follows."""
+
+    folder: TestnetFolder
+    topology: Topology
+    outcome: Outcome
+    difference: Difference
+
+
+def topology_at(source: Path) -> Topology:
+    """The topology of an inventory; raises InvalidInventory with every problem."""
+    return read_topology(source, cache=testnets_root() / CACHE_FOLDER)
+
+
+def plan_testnet(source: Path) -> Planned:
+    """The plan, nothing written: a new testnet's keys and ports are an example of what `up` would make."""
+    topology = topology_at(source)
+    folder = TestnetFolder(testnets_root() / topology.name)
+    outcome = _make(topology, folder)
+    return Planned(folder, topology, outcome, difference(outcome.plan, folder.placed()))
+
+
+def settle_plan(topology: Topology, folder: TestnetFolder, journal: Journal) -> Planned:
+    """The plan, with keys, ports, genesis, wallets and endpoints written in the order that survives a crash."""
+    with hold_testnet(folder.path.parent, ".ports"):
+        outcome = _make(topology, folder)
+        before = folder.ring()
+        if outcome.ring != before:
+            folder.save_ring(outcome.ring)
+            journal.step("keys", nodes=len(outcome.ring.nodes))
+        folder.save_plan(outcome.plan)
+    journal.step("plan", nodes=[node.name for node in outcome.plan.nodes])
+    folder.save_genesis(outcome.genesis)
+    folder.save_wallets(outcome.ring)
+    folder.save_endpoints(outcome.plan)
+    folder.ledger.mkdir(mode=0o700, exist_ok=True)
+    journal.step("genesis")
+    return Planned(folder, topology, outcome, difference(outcome.plan, folder.placed()))
+
+
+def _make(topology: Topology, folder: TestnetFolder) -> Outcome:
+    search = PortSearch(
+        hint=str(folder.path),
+        ephemeral=ephemeral_range(),
+        taken=blocks_of_others(folder.path.parent, folder.name),
+        base=topology.port_base,
+    )
+    return make_plan(
+        topology,
+        folder.existing(),
+        search,
+        random=os.urandom,
+        time_ms=time.time_ns() // 1_000_000,
+        is_free=port_is_free,
+    )

@@ -1,0 +1,58 @@
+"""What the machine says about ports: the ephemeral range, and whether a port can be listened on."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import msgspec
+
+from orchestrator.plan.plan import Plan
+from orchestrator.plan.ports import PortMap
+
+
+class _PlanPorts(msgspec.Struct):
+    ports: PortMap
+
+
+def ephemeral_range() -> tuple[int, int]:
+    """Ports the system hands to outgoing connections."""
+    try:
+        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()
+    except OSError:
+        return 32_768, 60_999
+    return int(low), int(high)
+
+
+def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether nobody listens on the port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def blocks_of_others(root: Path, name: str) -> frozenset[int]:
+    """First ports of the blocks that other testnets in `root` have recorded."""
+    taken: set[int] = set()
+    for path in root.glob("*/plan.json"):
+        if path.parent.name != name:
+            try:
+                taken.update(msgspec.json.decode(path.read_bytes(), type=_PlanPorts).ports.blocks)
+            except (OSError, msgspec.DecodeError):
+                continue  # being purged, or of another version: the ports themselves are probed anyway
+    return frozenset(taken)
+
+
+def busy_ports(plan: Plan, names: frozenset[str]) -> list[tuple[str, int]]:
+    """Ports of nodes that are about to start and on which somebody listens already."""
+    return [
+        (node.name, port)
+        for node in plan.nodes
+        if node.name in names
+        for port in (node.config.ports.p2p, node.config.ports.http, node.config.ports.bulk)
+        if port and not port_is_free(port, node.config.listen)
+    ]

@@ -1,0 +1,182 @@
+"""`up`: from an inventory to a running, verified testnet, one journalled step after another.
+
+Each step looks at what is there and does only what differs, so a run that was killed is finished by the next one and a
+run that has nothing to do changes nothing. Fresh nodes start all at once, because they wait for each other on
+conditions; nodes that run and must change are replaced one at a time, each ready before the next, so no layer loses
+its quorum. Nodes that left the inventory leave the chain's register first and are stopped after.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from orchestrator.errors import EnvironmentFault
+from orchestrator.plan.diff import NodeDifference
+from orchestrator.plan.plan import Plan
+from orchestrator.runtimes.launch import LaunchedParent
+from orchestrator.runtimes.lean_imports import lean_imports
+from orchestrator.runtimes.process import ProcessRuntime, source_digest
+from orchestrator.testnet.folder import TestnetFolder, files_of, testnets_root
+from orchestrator.testnet.journal import Journal
+from orchestrator.testnet.lock import hold_testnet
+from orchestrator.testnet.planning import Planned, settle_plan, topology_at
+from orchestrator.testnet.ports_in_use import busy_ports
+from orchestrator.testnet.readiness import layer_height, wait_ready
+
+REPLACE_SECONDS = 60.0
+Say = Callable[[str], None]
+
+
+class UpReport(Struct, frozen=True, kw_only=True):
+    """What `up` did. `changed` counts nodes whose files or processes changed (and removed ones), `started` the nodes
+    that were started or replaced; `phases` says when each step was done, in seconds from the start."""
+
+    testnet: str
+    folder: str
+    changed: int
+    started: int
+    seconds: float
+    nodes: dict[str, int]
+    height: int
+    differences: tuple[NodeDifference, ...]
+    endpoints: dict[str, str]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    phases: dict[str, float]
+    probe: dict[str, Any] | None
+
+
+def _load_verifier() -> None:
+    """Import the client, a quarter of a second, while nodes start."""
+    with lean_imports():
+        importlib.import_module("orchestrator.testnet.verification")
+
+
+class Raising:
+    """One run of `up`."""
+
+    def __init__(self, source: Path, *, began: float, say: Say, launched: LaunchedParent | None = None) -> None:
+        self.source = source
+        self.say = say
+        self.launched = launched
+        self.began = began
+        self.phases: dict[str, float] = {}
+        self.notes: list[str] = []
+
+    def run(self, *, probe: bool = True) -> UpReport:
+        """Do it; raises BadInput, EnvironmentFault or PartialFailure with what is missing."""
+        topology = topology_at(self.source)
+        self._phase("inventory")
+        folder = TestnetFolder(testnets_root() / topology.name)
+        with hold_testnet(folder.path.parent, folder.name):
+            folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            journal = Journal(folder.journal_file, "up")
+            journal.step("begun", inventory=str(self.source))
+            planned = settle_plan(topology, folder, journal)
+            self._phase("plan")
+            runtime = ProcessRuntime(folder.path, spawn=topology.spawn, code=source_digest(), launched=self.launched)
+            self.launched = None
+            try:
+                return self._apply(planned, runtime, journal, probe=probe)
+            finally:
+                runtime.close()
+
+    def _apply(self, planned: Planned, runtime: ProcessRuntime, journal: Journal, *, probe: bool) -> UpReport:
+        folder, plan, ring = planned.folder, planned.outcome.plan, planned.outcome.ring
+        leaving = planned.difference.names("removed")
+        for name in leaving:
+            self._remove(name, planned, runtime, journal)
+        for node in plan.nodes:
+            if folder.bring_back(node.name):
+                self.notes.append(f"{node.name} is back with its keys and data")
+        placed = runtime.place(files_of(plan, ring, planned.outcome.genesis))
+        journal.step("placed", nodes=sorted(placed))
+        self._phase("placed")
+        started = self._start(plan, runtime, journal)
+        self._phase("started")
+        patience = planned.topology.ready_seconds
+        founders = [node.name for node in plan.nodes if not node.registers]
+        ready = wait_ready(plan, runtime, deadline_seconds=patience, say=self.say, only=founders)
+        journal.step("ready", height=ready.height)
+        self._phase("ready")
+        joined = self._register(planned, journal)
+        if len(founders) < len(plan.nodes):
+            wait_ready(plan, runtime, deadline_seconds=patience, say=self.say)
+        answer: dict[str, Any] | None = None
+        if probe and started:
+            from orchestrator.testnet.verification import put_and_get  # loaded by now, see _load_verifier
+
+            answer = put_and_get(folder)
+            journal.step("verified", **answer)
+            self._phase("verified")
+        changed = {*leaving, *placed, *started, *joined}
+        return UpReport(
+            testnet=plan.name,
+            folder=str(folder.path),
+            changed=len(changed),
+            started=len(started),
+            seconds=round(time.time() - self.began, 3),
+            nodes={role: sum(node.role == role for node in plan.nodes) for role in ("validator", "meta", "resource")},
+            height=ready.height,
+            differences=planned.difference.nodes,
+            endpoints={node.name: f"http://{node.config.listen}:{node.config.ports.http}" for node in plan.nodes},
+            notes=tuple(self.notes),
+            warnings=plan.warnings,
+            phases=self.phases,
+            probe=answer,
+        )
+
+    def _phase(self, name: str) -> None:
+        self.phases[name] = round(time.time() - self.began, 3)
+
+    def _start(self, plan: Plan, runtime: ProcessRuntime, journal: Journal) -> frozenset[str]:
+        names = [node.name for node in plan.nodes]
+        states = runtime.status()
+        fresh = [name for name in names if name not in states or states[name].pid == 0]
+        busy = busy_ports(plan, frozenset(fresh))
+        if busy:
+            listed = ", ".join(f"{port} of {name}" for name, port in busy)
+            raise EnvironmentFault(
+                f"ports are in use by other programs: {listed}; stop them, "
+                f"or move the testnet with `stratosctl down --purge -i {plan.source}` and `up`"
+            )
+        outdated = sorted(runtime.outdated(names), key=names.index)
+        started = set(runtime.start([name for name in names if name not in outdated], meanwhile=_load_verifier))
+        journal.step("started", nodes=sorted(started))
+        for name in outdated:
+            self.say(f"replacing {name}")
+            height = layer_height(plan, plan.node(name).role)
+            started |= runtime.start([name])
+            wait_ready(plan, runtime, deadline_seconds=REPLACE_SECONDS, say=self.say, only=[name], above=height)
+            journal.step("replaced", node=name)
+        return frozenset(started)
+
+    def _remove(self, name: str, planned: Planned, runtime: ProcessRuntime, journal: Journal) -> None:
+        from orchestrator.testnet.registration import (
+            leave_register,
+        )  # needs the chain's client: only when a node leaves
+
+        note = leave_register(planned.folder, name, runtime=runtime)
+        runtime.stop([name])
+        runtime.forget([name])
+        aside = planned.folder.retire(name)
+        self.notes.append(f"{name} removed: {note}; its home is kept in {aside}")
+        journal.step("removed", node=name, note=note)
+
+    def _register(self, planned: Planned, journal: Journal) -> frozenset[str]:
+        joining = [node for node in planned.outcome.plan.nodes if node.registers]
+        if not joining:
+            return frozenset()
+        from orchestrator.testnet.registration import join_register  # needs the chain's client: only when one joins
+
+        joined = join_register(planned.folder, joining, planned.outcome.ring, say=self.say)
+        if joined:
+            journal.step("registered", nodes=sorted(joined))
+            self.notes.extend(f"{name} registered on the chain and active" for name in sorted(joined))
+        return joined

@@ -1,0 +1,203 @@
+"""When a testnet is up: every condition named, waited for until a deadline, and told apart when it does not come.
+
+A process that exists proves nothing. A node is ready when its own ready.json carries its process id; a layer when its
+height advances, which needs a proposer and a quorum; a resource node when the meta layer has taken its status report and
+calls it active. Conditions are polled quickly at first and slower later, because nearly all of the wait is the
+machine's own work.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from orchestrator.errors import EnvironmentFault, PartialFailure
+from orchestrator.plan.plan import START_ORDER, NodePlan, Plan
+from orchestrator.runtimes.process import ProcessRuntime
+from orchestrator.runtimes.protocol import NodeState
+from orchestrator.runtimes.records import NODE_READY
+from orchestrator.testnet.node_status import all_statuses, node_status, request
+
+FIRST_PAUSE_SECONDS = 0.01
+LONGEST_PAUSE_SECONDS = 0.1
+STATUS_SECONDS = 2.0
+
+
+class Ready(Struct, frozen=True):
+    """`height` is the lowest of the validators; `meta_height` of the meta nodes."""
+
+    height: int
+    meta_height: int
+
+
+class ReadyFile(Struct, frozen=True):
+    """The part of a node's ready.json that is looked at."""
+
+    pid: int
+
+
+def wait_ready(
+    plan: Plan,
+    runtime: ProcessRuntime,
+    *,
+    deadline_seconds: float,
+    say: Callable[[str], None],
+    only: Sequence[str] | None = None,
+    above: int = 0,
+) -> Ready:
+    """Wait until the plan's nodes (or only some) are ready; PartialFailure with what is missing at the deadline.
+
+    Validators and meta nodes must have a height over `above`: one that was replaced has caught up and takes part.
+    """
+    wanted = [node for node in plan.nodes if only is None or node.name in only]
+    watch = _Watch(wanted, runtime, metas=[node for node in plan.nodes if node.role == "meta"], above=above)
+    deadline = time.monotonic() + deadline_seconds
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        missing = watch.look()
+        if not missing:
+            return watch.heights()
+        say(f"waiting for {len(missing)} of {len(watch.nodes)} nodes: {'; '.join(missing.values())[:120]}")
+        if time.monotonic() > deadline:
+            listed = "; ".join(missing.values())
+            raise PartialFailure(
+                f"testnet {plan.name} is not ready after {deadline_seconds:g} s: {listed}; "
+                f"read `stratosctl logs {next(iter(missing))}`, then run `up` again"
+            )
+        time.sleep(pause)
+        pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+
+
+class _Watch:
+    """Nodes not ready yet, and the last status of those that are."""
+
+    def __init__(self, nodes: list[NodePlan], runtime: ProcessRuntime, *, metas: list[NodePlan], above: int) -> None:
+        self.nodes = nodes
+        self._runtime = runtime
+        self._waiting = {node.name: node for node in nodes}
+        self._seen: dict[str, dict[str, Any]] = {}
+        self._metas = metas
+        self._above = above
+        self._active: frozenset[str] | None = None
+
+    def look(self) -> dict[str, str]:
+        """What is missing: node -> phrase. Raises EnvironmentFault for a node that was given up.
+
+        A layer is asked only when the one below it is ready: the machine has better things to do than to answer us.
+        """
+        states = self._runtime.status()
+        self._active = None
+        missing: dict[str, str] = {}
+        for role in START_ORDER:
+            asking = not missing
+            for name, node in list(self._waiting.items()):
+                if node.role != role:
+                    continue
+                reason = self._not_serving(node, states.get(name))
+                if reason is None and asking:
+                    reason = self._missing(node)
+                elif reason is None:
+                    reason = "waits for the layer below"
+                if reason is None:
+                    del self._waiting[name]
+                else:
+                    missing[name] = f"{name} {reason}"
+        return missing
+
+    def heights(self) -> Ready:
+        """The lowest heights seen when everything was ready."""
+
+        def lowest(role: str) -> int:
+            return min((_height(self._seen[node.name]) for node in self.nodes if node.role == role), default=0)
+
+        return Ready(lowest("validator"), lowest("meta"))
+
+    def _not_serving(self, node: NodePlan, state: NodeState | None) -> str | None:
+        """What can be seen without asking the node."""
+        if state is not None and state.state == "failed":
+            raise EnvironmentFault(
+                f"{node.name} does not stay up ({state.last_exit}): {last_words(self._runtime.log(node.name))}; "
+                "mend that and run `up` again"
+            )
+        if state is None or state.pid == 0:
+            return "is not running" + (f" ({state.last_exit})" if state is not None and state.last_exit else "")
+        try:
+            ready = msgspec.json.decode((self._runtime.home(node.name) / NODE_READY).read_bytes(), type=ReadyFile)
+        except (OSError, msgspec.DecodeError):
+            return "does not serve yet"
+        return None if ready.pid == state.pid else "does not serve yet"
+
+    def _missing(self, node: NodePlan) -> str | None:
+        if node.role == "resource":
+            if self._active is None:
+                self._active = active_holders(self._metas)
+            return None if node.node in self._active else "is not active in the meta layer yet"
+        status = node_status(node, timeout_seconds=STATUS_SECONDS)
+        if status is None:
+            return "does not answer"
+        self._seen[node.name] = status
+        return not_ready(node.role, status, above=self._above)
+
+
+def not_ready(role: str, status: dict[str, Any], *, above: int = 0) -> str | None:
+    """Why a node with this /status is not ready, or None."""
+    if role in ("validator", "meta") and _height(status) <= above:
+        return f"has no block above {above} yet" if above else "has no block yet"
+    if role == "resource" and not status.get("reporting"):
+        refused = status.get("status_refused")
+        return f"is refused by the meta layer ({refused})" if refused else "has not reported to the meta layer yet"
+    return None
+
+
+def active_holders(metas: Iterable[NodePlan]) -> frozenset[str]:
+    """Addresses of the resource nodes that the meta layer gives work to, as the first meta node that answers says."""
+    for meta in metas:
+        answer = request(
+            meta.config.listen, meta.config.ports.http, "/stratos/meta/v1/nodes", timeout_seconds=STATUS_SECONDS
+        )
+        if answer is not None and answer.status == 200:
+            holders = msgspec.json.decode(answer.body)["holders"]
+            return frozenset(
+                holder["node"] for holder in holders if holder["status"] == "active" and holder["last_status_ms"] != "0"
+            )
+    return frozenset()
+
+
+def _height(status: dict[str, Any]) -> int:
+    try:
+        return int(status.get("height", 0))
+    except (TypeError, ValueError):
+        return 0
+
+
+def layer_height(plan: Plan, role: str) -> int:
+    """The highest height that a node of this role tells; 0 when none answers, or for resource nodes."""
+    if role == "resource":
+        return 0
+    answers = all_statuses([node for node in plan.nodes if node.role == role], timeout_seconds=STATUS_SECONDS)
+    return max((_height(answer) for answer in answers.values() if answer is not None), default=0)
+
+
+def last_words(log: Path) -> str:
+    """The last thing a node's log says, for the sentence about its failure."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - 4096))
+            lines: Iterable[bytes] = [line for line in file.read().splitlines() if line.strip()]
+    except OSError:
+        return f"it wrote no log ({log})"
+    for line in reversed(list(lines)):
+        text = line.decode(errors="replace").strip()
+        if not text.startswith("{"):
+            return text[-300:]
+        try:
+            fields = msgspec.json.decode(line, type=dict[str, Any])
+        except msgspec.DecodeError:
+            continue
+        return f"{fields.get('event', '')} {fields.get('reason', fields.get('error', ''))}".strip()[:300]
+    return f"its log is empty ({log})"

@@ -1,0 +1,123 @@
+"""Users of a running testnet: wallets, transactions, proofs; and a testnet that grows in every layer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from up_driver import SMALL, Tool, eventually
+
+FOUR = SMALL.replace("{v1: }", '{"v[1:4]": }').replace("{m1: }", '{"m[1:4]": }')
+
+
+@pytest.fixture(scope="module")
+def tool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
+    """One testnet of four validators and four meta nodes for all tests of this file."""
+    tool = Tool(tmp_path_factory.mktemp("chain"))
+    tool.write(FOUR)
+    tool.json("up", "--no-probe")
+    yield tool
+    assert tool.run("down", "--purge").returncode == 0
+    eventually(lambda: tool.processes() == [])
+
+
+def verb(tool: Tool, command: str, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """A command with a verb, whose -i comes after it."""
+    line = [
+        sys.executable,
+        "-P",
+        "-m",
+        "orchestrator.cli.main",
+        command,
+        *arguments,
+        "-i",
+        str(tool.inventory),
+        "--json",
+    ]
+    return subprocess.run(
+        line, env=tool.environment, capture_output=True, text=True, input=stdin, timeout=60, check=False
+    )
+
+
+def done(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert result.returncode == 0, result.stderr
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document
+
+
+def balance(tool: Tool, wallet: str) -> int:
+    return int(done(verb(tool, "wallet", "balance", wallet))["balance_wei"])
+
+
+def test_money_moves_between_wallets_to_the_wei(tool: Tool) -> None:
+    """A new wallet gets what was sent, the sender pays that and the fee, and the transaction can be shown."""
+    made = done(verb(tool, "wallet", "new", "alice"))
+    assert len(made["mnemonic"].split()) == 24
+    before = balance(tool, "user")
+    sent = done(verb(tool, "tx", "send", "alice", "2.000000000000000001"))
+    assert sent["code"] == "ok"
+    assert balance(tool, "alice") == 2 * 10**18 + 1
+    assert before - balance(tool, "user") == 2 * 10**18 + 1 + 10**9
+    assert done(verb(tool, "tx", "show", sent["hash"])) == sent
+
+
+def test_an_imported_wallet_is_the_same_wallet(tool: Tool) -> None:
+    """The words of a wallet give its address back."""
+    made = done(verb(tool, "wallet", "new", "carol"))
+    same = done(verb(tool, "wallet", "import", "carol-again", stdin=made["mnemonic"]))
+    assert same["address"] == made["address"]
+
+
+def test_refused_transactions_say_why(tool: Tool) -> None:
+    """Too little money is refused in the block with the chain's sentence and exit code 2; an unknown wallet before it."""
+    refused = verb(tool, "tx", "send", "user", "90000000", "--from", "probe")
+    assert refused.returncode == 2
+    assert json.loads(refused.stdout)["code"] == "funds"
+    assert verb(tool, "tx", "send", "user", "1", "--from", "nobody").returncode == 2
+    assert verb(tool, "tx", "show", "0" * 64).returncode == 2
+
+
+def test_stake_and_deposits_are_messages_of_their_owners(tool: Tool) -> None:
+    """Delegating and adding to a deposit work for the wallets that may, and a stranger's deposit is refused."""
+    assert done(verb(tool, "tx", "delegate", "v1", "10"))["code"] == "ok"
+    assert done(verb(tool, "tx", "undelegate", "v1", "5"))["code"] == "ok"
+    assert done(verb(tool, "tx", "deposit", "m1", "1", "--from", "m1"))["code"] == "ok"
+
+
+def test_presence_and_absence_are_proved_with_the_genesis_file(tool: Tool) -> None:
+    """A balance and the absence of a node are verified; another network's genesis makes the same proof worthless."""
+    proof = done(tool.run("proof", "bank/balance/faucet", "--json"))
+    assert proof["verified"] is True
+    assert int(proof["value"]) == balance(tool, "faucet")
+    absent = done(tool.run("proof", "register/meta/r1", "--json"))
+    assert (absent["present"], absent["value"]) == (False, None)
+    genesis = tool.root / "net" / "genesis.json"
+    original = genesis.read_bytes()
+    try:
+        genesis.write_bytes(original.replace(b'"network": "net"', b'"network": "ten"'))
+        forged = tool.run("proof", "bank/balance/faucet")
+    finally:
+        genesis.write_bytes(original)
+    assert forged.returncode == 1
+    assert "does not follow from the genesis file" in forged.stderr
+
+
+def test_a_testnet_grows_in_every_layer(tool: Tool) -> None:
+    """A validator, a meta and a resource node added to the inventory are registered, admitted and active; proofs follow."""
+    tool.write(FOUR.replace("v[1:4]", "v[1:5]").replace("m[1:4]", "m[1:5]").replace("r[1:2]", "r[1:3]"))
+    report = tool.json("up")
+    assert sorted(node["name"] for node in report["differences"] if node["kind"] == "added") == ["m5", "r3", "v5"]
+    status = tool.json("status")
+    assert {node["health"] for node in status["nodes"]} == {"ok"}
+    assert len(status["nodes"]) == 13
+    voting = {node["name"] for node in status["nodes"] if node["details"].get("voting")}
+    assert {"v5", "m5"} <= voting
+    assert done(tool.run("proof", "bank/balance/user", "--json"))["verified"] is True
+    assert tool.json("up")["changed"] == 0

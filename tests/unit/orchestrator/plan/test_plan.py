@@ -1,0 +1,169 @@
+"""The pure planner: what follows from a topology and from what exists."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.errors import BadInput
+from orchestrator.plan.diff import difference
+from orchestrator.plan.keys import KeyRing, complete_ring
+from orchestrator.plan.plan import Existing, Outcome
+from stratos.crypto.keys import node_address
+from stratos.wire.config import NodeConfig
+from tests.unit.orchestrator.plan.conftest import Planner, counter, topology
+
+
+def kept(outcome: Outcome) -> Existing:
+    """What the next run finds."""
+    return Existing(outcome.ring, outcome.plan, outcome.genesis)
+
+
+def configs(outcome: Outcome) -> dict[str, NodeConfig | None]:
+    return {node.name: node.config for node in outcome.plan.nodes}
+
+
+def test_genesis_holds_every_node_with_its_money(planner: Planner) -> None:
+    """Validators have their stake, meta and resource nodes are bonded with all their deposit effective, wallets are funded."""
+    outcome = planner(topology())
+    genesis, ring = outcome.genesis, outcome.ring
+    assert [entry.name for entry in genesis.validators] == ["v1", "v2", "v3", "v4"]
+    assert [entry.name for entry in genesis.meta_nodes] == ["m1", "m2", "m3", "m4"]
+    assert [entry.name for entry in genesis.resource_nodes] == ["r1", "r2", "r3", "r4", "r5", "r6"]
+    assert all(entry.effective_wei == entry.deposit_wei != "0" for entry in genesis.meta_nodes + genesis.resource_nodes)
+    balances = {account.address: int(account.balance_wei) for account in genesis.accounts}
+    user = ring.wallet_key("user").address
+    (prepay, _probe) = genesis.prepays
+    assert (prepay.sender, prepay.beneficiary) == (user, user)
+    assert balances[user] == 100_000 * 10**18 + int(prepay.amount_wei)
+    assert len(balances) == 3 + 14
+
+
+def test_every_node_knows_its_own_layer_and_its_entry_points_only(planner: Planner) -> None:
+    """Validators know validators, meta nodes also validators, resource nodes both layers but not each other."""
+    configs_by_name = configs(planner(topology()))
+    validator, meta, resource = (configs_by_name[name] for name in ("v1", "m1", "r1"))
+    assert validator is not None
+    assert meta is not None
+    assert resource is not None
+    assert [peer.name for peer in validator.peers] == ["v2", "v3", "v4"]
+    assert (validator.validators, validator.meta) == ((), ())
+    assert [peer.name for peer in meta.peers] == ["m2", "m3", "m4"]
+    assert [peer.name for peer in meta.validators] == ["v1", "v2", "v3", "v4"]
+    assert resource.peers == ()
+    assert [peer.name for peer in resource.meta] == ["m1", "m2", "m3", "m4"]
+    assert [peer.name for peer in resource.validators] == ["v1", "v2", "v3", "v4"]
+
+
+def test_peer_entries_are_the_identities_of_the_ring(planner: Planner) -> None:
+    """An entry's key is the key in that node's home, and its endpoint that node's p2p port."""
+    outcome = planner(topology())
+    config = outcome.plan.node("m1").config
+    for peer in config.peers:
+        key = outcome.ring.nodes[peer.name].node_key()
+        assert peer.public_key == key.public_key.hex()
+        assert node_address(bytes.fromhex(peer.public_key)) == key.address
+        assert peer.endpoint == f"127.0.0.1:{outcome.plan.node(peer.name).config.ports.p2p}"
+
+
+def test_a_resource_node_is_reached_at_its_slice_port(planner: Planner) -> None:
+    """Genesis and config advertise the port on which slices move."""
+    outcome = planner(topology())
+    config = outcome.plan.node("r1").config
+    assert config.network_address == f"127.0.0.1:{config.ports.bulk}"
+    assert outcome.genesis.resource_nodes[0].network_address == config.network_address
+
+
+def test_planning_again_changes_nothing(planner: Planner) -> None:
+    """Keys, ports and genesis of an existing testnet are kept; the difference to what is placed is empty."""
+    first = planner(topology())
+    second = planner(topology(), kept(first))
+    assert second == first
+    assert difference(second.plan, configs(first)).empty
+
+
+def test_one_more_resource_node_touches_only_itself(planner: Planner) -> None:
+    """The genesis stays, nobody else's config changes, and the new node is to register itself."""
+    first = planner(topology())
+    second = planner(topology(resource=7), kept(first))
+    changes = difference(second.plan, configs(first))
+    assert second.genesis == first.genesis
+    assert changes.names("added") == ("r7",)
+    assert changes.names("changed") == changes.names("removed") == ()
+    assert [node.name for node in second.plan.nodes if node.registers] == ["r7"]
+
+
+def test_one_more_meta_node_is_told_to_its_own_layer_and_resource_nodes(planner: Planner) -> None:
+    """Who has to know a new authority gets a changed config with the reason; validators do not."""
+    first = planner(topology())
+    changes = difference(planner(topology(meta=5), kept(first)).plan, configs(first))
+    assert changes.names("added") == ("m5",)
+    assert changes.names("changed") == ("m1", "m2", "m3", "m4", "r1", "r2", "r3", "r4", "r5", "r6")
+    reasons = {node.name: node.reasons for node in changes.nodes}
+    assert reasons["m1"] == ("peers: +m5",)
+    assert reasons["r1"] == ("meta: +m5",)
+
+
+def test_a_node_that_left_is_removed_and_keeps_its_keys(planner: Planner) -> None:
+    """The ring remembers a removed node, so that coming back it is the same node."""
+    first = planner(topology())
+    second = planner(topology(resource=5), kept(first))
+    assert difference(second.plan, configs(first)).names("removed") == ("r6",)
+    third = planner(topology(), kept(second))
+    assert third.plan.node("r6").node == first.plan.node("r6").node
+
+
+def test_a_node_that_comes_back_registers_again(planner: Planner) -> None:
+    """A node that left has unbonded, so being in the genesis file no longer makes it a member; nobody else is affected."""
+    first = planner(topology())
+    second = planner(topology(resource=5), kept(first))
+    third = planner(topology(), kept(second))
+    fourth = planner(topology(), kept(third))
+    assert (first.plan.left, second.plan.left, third.plan.left) == ((), ("r6",), ("r6",))
+    for outcome in (third, fourth):
+        assert [node.name for node in outcome.plan.nodes if node.registers] == ["r6"]
+        assert outcome.plan.node("r6").config.deposit_wei == str(800 * 10**18)
+        assert outcome.plan.node("r5").config.deposit_wei == "0"
+
+
+def test_a_changed_setting_of_a_node_is_explained(planner: Planner) -> None:
+    """The reason names the field with its old and new value."""
+    first = planner(topology())
+    second = planner(topology(everywhere={"stratos_slice_transport": "plain"}), kept(first))
+    (reason,) = difference(second.plan, configs(first)).nodes[0].reasons
+    assert reason == 'slice_transport: "tls" -> "plain"'
+
+
+def test_genesis_settings_of_a_running_testnet_cannot_change(planner: Planner) -> None:
+    """Every changed variable is named with both values and the way out."""
+    first = planner(topology())
+    wanted = topology(everywhere={"stratos_epoch_seconds": 5, "stratos_copies": 2})
+    with pytest.raises(BadInput) as caught:
+        planner(wanted, kept(first))
+    text = str(caught.value)
+    assert "stratos_epoch_seconds is 600.0 and cannot become 5" in text
+    assert "stratos_copies is 4 and cannot become 2" in text
+    assert "down --purge" in text
+
+
+def test_a_home_that_lost_its_config_is_changed(planner: Planner) -> None:
+    """A damaged home is mended, not ignored."""
+    first = planner(topology())
+    placed = configs(first) | {"m2": None}
+    assert difference(first.plan, placed).names("changed") == ("m2",)
+
+
+def test_the_ring_only_grows() -> None:
+    """Completing a ring never replaces a key, and completing a complete ring gives it back."""
+    random = counter()
+    ring = complete_ring(KeyRing(), ["a", "b"], random)
+    more = complete_ring(ring, ["b", "c"], random)
+    assert {name: more.nodes[name] for name in ("a", "b")} == ring.nodes
+    assert complete_ring(more, ["a"], random) is more
+
+
+def test_secrets_are_not_in_reprs(planner: Planner) -> None:
+    """Neither the ring nor an outcome shows a secret when printed."""
+    outcome = planner(topology())
+    secrets = [secret for node in outcome.ring.nodes.values() for secret in (node.node_seed, node.owner_secret)]
+    shown = repr(outcome)
+    assert not any(secret in shown for secret in secrets)
