@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
@@ -17,8 +18,7 @@ from orchestrator.plan.ports import PortSearch
 from orchestrator.testnet.folder import TestnetFolder, testnets_root
 from orchestrator.testnet.journal import Journal
 from orchestrator.testnet.locate import CACHE_FOLDER
-from orchestrator.testnet.lock import hold_testnet
-from orchestrator.testnet.ports_in_use import blocks_of_others, ephemeral_range, port_is_free
+from orchestrator.testnet.ports_in_use import PortClaims, blocks_of_others, ephemeral_range, port_is_free
 from orchestrator.topology.topology import Topology, read_topology
 
 
@@ -40,19 +40,21 @@ def plan_testnet(source: Path) -> Planned:
     """The plan, nothing written: a new testnet's keys and ports are an example of what `up` would make."""
     topology = topology_at(source)
     folder = TestnetFolder(testnets_root() / topology.name)
-    outcome = _make(topology, folder)
+    outcome = _make(topology, folder, port_is_free)
     return Planned(folder, topology, outcome, difference(outcome.plan, folder.placed()))
 
 
-def settle_plan(topology: Topology, folder: TestnetFolder, journal: Journal) -> Planned:
-    """The plan, with keys, ports, genesis, wallets and endpoints written in the order that survives a crash."""
-    with hold_testnet(folder.path.parent, ".ports"):
-        outcome = _make(topology, folder)
-        before = folder.ring()
-        if outcome.ring != before:
-            folder.save_ring(outcome.ring)
-            journal.step("keys", nodes=len(outcome.ring.nodes))
-        folder.save_plan(outcome.plan)
+def settle_plan(topology: Topology, folder: TestnetFolder, journal: Journal, claims: PortClaims) -> Planned:
+    """The plan, with keys, ports, genesis, wallets and endpoints written in the order that survives a crash.
+
+    New ports stay in `claims`, so that no other `up` of this machine takes them before the nodes listen.
+    """
+    outcome = _make(topology, folder, claims.claim)
+    before = folder.ring()
+    if outcome.ring != before:
+        folder.save_ring(outcome.ring)
+        journal.step("keys", nodes=len(outcome.ring.nodes))
+    folder.save_plan(outcome.plan)
     journal.step("plan", nodes=[node.name for node in outcome.plan.nodes])
     folder.save_genesis(outcome.genesis)
     folder.save_wallets(outcome.ring)
@@ -62,7 +64,7 @@ def settle_plan(topology: Topology, folder: TestnetFolder, journal: Journal) -> 
     return Planned(folder, topology, outcome, difference(outcome.plan, folder.placed()))
 
 
-def _make(topology: Topology, folder: TestnetFolder) -> Outcome:
+def _make(topology: Topology, folder: TestnetFolder, is_free: Callable[[int], bool]) -> Outcome:
     search = PortSearch(
         hint=str(folder.path),
         ephemeral=ephemeral_range(),
@@ -75,5 +77,5 @@ def _make(topology: Topology, folder: TestnetFolder) -> Outcome:
         search,
         random=os.urandom,
         time_ms=time.time_ns() // 1_000_000,
-        is_free=port_is_free,
+        is_free=is_free,
     )

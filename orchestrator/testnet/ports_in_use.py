@@ -1,9 +1,14 @@
-"""What the machine says about ports: the ephemeral range, and whether a port can be listened on."""
+"""What the machine says about ports: the ephemeral range, whether a port can be listened on, and who has claimed one.
+
+A port chosen now is bound by its node a second later. Until then a claim stands for it: an abstract unix socket named
+after the port, seen by every orchestrator of the machine whatever its folder, and dropped by the kernel with its holder.
+"""
 
 from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -33,6 +38,34 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
         except OSError:
             return False
     return True
+
+
+class PortClaims:
+    """The ports this process is about to give to nodes; used as a context, they are given back at its end."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, socket.socket] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for claim in self._held.values():
+            claim.close()
+        self._held.clear()
+
+    def claim(self, port: int) -> bool:
+        """Whether the port is ours from now on: nobody listens on it and no other orchestrator has claimed it."""
+        if port in self._held:
+            return True
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            claim.bind(f"\0stratos-port-{port}")
+        except OSError:
+            claim.close()
+            return False
+        self._held[port] = claim
+        return port_is_free(port)
 
 
 def blocks_of_others(root: Path, name: str) -> frozenset[int]:

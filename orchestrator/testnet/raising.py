@@ -26,7 +26,7 @@ from orchestrator.testnet.folder import TestnetFolder, files_of, testnets_root
 from orchestrator.testnet.journal import Journal
 from orchestrator.testnet.lock import hold_testnet
 from orchestrator.testnet.planning import Planned, settle_plan, topology_at
-from orchestrator.testnet.ports_in_use import busy_ports
+from orchestrator.testnet.ports_in_use import PortClaims, busy_ports
 from orchestrator.testnet.readiness import layer_height, wait_ready
 
 REPLACE_SECONDS = 60.0
@@ -74,11 +74,11 @@ class Raising:
         topology = topology_at(self.source)
         self._phase("inventory")
         folder = TestnetFolder(testnets_root() / topology.name)
-        with hold_testnet(folder.path.parent, folder.name):
+        with hold_testnet(folder.path.parent, folder.name), PortClaims() as claims:
             folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             journal = Journal(folder.journal_file, "up")
             journal.step("begun", inventory=str(self.source))
-            planned = settle_plan(topology, folder, journal)
+            planned = settle_plan(topology, folder, journal, claims)
             self._phase("plan")
             runtime = ProcessRuntime(folder.path, spawn=topology.spawn, code=source_digest(), launched=self.launched)
             self.launched = None

@@ -137,8 +137,9 @@ def test_two_testnets_side_by_side(tool: Tool) -> None:
 
 def test_the_environment_is_explained(tool: Tool) -> None:
     """A port in use, a broken inventory and an unknown node are one sentence with a fix and their exit code."""
-    tool.write(SMALL.replace("stratos_copies: 1", "stratos_copies: 1\n    stratos_port_base: 27000"))
-    with socket.create_server(("127.0.0.1", 27001)):
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        base = stranger.getsockname()[1] - 1
+        tool.write(SMALL.replace("stratos_copies: 1", f"stratos_copies: 1\n    stratos_port_base: {base}"))
         refused = tool.run("up")
     assert refused.returncode == 3
     assert "stratos_port_base" in refused.stderr
