@@ -266,7 +266,8 @@ class ProcessRuntime:
     def parent_code(self) -> str | None:
         """The digest of the sources that the running parent has loaded, if there is one."""
         parent = self._parent()
-        return self._code_of(parent) if parent is not None else None
+        told = self._told_by(parent) if parent is not None else None
+        return told.code if told is not None else None
 
     # -- inside
 
@@ -307,9 +308,9 @@ class ProcessRuntime:
     def _parent(self) -> ProcessIdentity | None:
         return lock_holder(self.own / PARENT_LOCK)
 
-    def _code_of(self, parent: ProcessIdentity) -> str | None:
+    def _told_by(self, parent: ProcessIdentity) -> Observed | None:
         observed = read_record(self.own / OBSERVED_FILE, Observed)
-        return observed.code if observed is not None and (observed.pid, observed.start) == tuple(parent) else None
+        return observed if observed is not None and (observed.pid, observed.start) == tuple(parent) else None
 
     def _is_starting(self) -> bool:
         launched = read_record(self.own / LAUNCHED_FILE, Launched)
@@ -326,18 +327,20 @@ class ProcessRuntime:
         launched = read_record(self.own / LAUNCHED_FILE, Launched)
         parent = self._parent()
         if parent is not None:
-            code = self._code_of(parent)
-            while code is None and parent.alive and time.monotonic() < deadline:
+            told = self._told_by(parent)
+            while told is None and parent.alive and time.monotonic() < deadline:
                 time.sleep(SHORTEST_WAIT_SECONDS)  # it holds its lock and is about to publish
-                code = self._code_of(parent)
-            if code == self.code:
+                told = self._told_by(parent)
+            # One that could not load the node's code leaves as soon as it can; another one has to try again.
+            if told is not None and told.code == self.code and not told.error:
                 send_signal(parent, signal.SIGHUP)
                 self._dismiss()
                 return
             self._hand_over(parent)
         elif launched is not None and ProcessIdentity(launched.pid, launched.start).alive:
             starting = ProcessIdentity(launched.pid, launched.start)
-            if launched.code == self.code:
+            told = self._told_by(starting)  # one that has said something has given its lock back and is leaving
+            if launched.code == self.code and told is None:
                 self._watched = starting
                 self._dismiss()
                 return

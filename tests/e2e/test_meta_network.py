@@ -269,7 +269,7 @@ class Uploader:
     def put(self, reader: BlockingRpcClient | None = None) -> FileRecord:
         """Place a slice (asking `reader` for the lottery), sign for all its holders, complete."""
         net, upload = self.net, secrets.token_bytes(16)
-        spec = SliceSpec(secrets.token_bytes(32), secrets.token_bytes(32), LENGTH)
+        spec = SliceSpec(secrets.token_bytes(32), LENGTH)
         net.ordered(self.client, Place(self.session, upload, 0, (spec,), 0, 0), self.key)
         answer = (reader or self.client).call(GetPlacement(upload, 0), PlacementAnswer, timeout_seconds=30)
         by_address = {key.address: key for key in net.holders}
@@ -279,7 +279,7 @@ class Uploader:
             receipt = sign_receipt(body, giver=self.key, taker=by_address[holder], genesis_hash=net.hash)
             held.append(HeldIndices(receipt, (0,)))
         cid = b"\x01\x66\x1b\x14" + secrets.token_bytes(20)
-        file = FileRecord(cid, "f", LENGTH, "", False, b"", ((0, b"\x01\x55\x1b\x14" + secrets.token_bytes(20)),))
+        file = FileRecord(cid, "f", LENGTH, "", False, b"", (0,))
         net.ordered(self.client, CompleteUpload(self.session, upload, tuple(held), (file,)), self.key)
         return file
 

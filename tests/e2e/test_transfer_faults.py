@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blake3 import blake3
 
 sys.path.insert(0, str(Path(__file__).parent))
 from up_driver import Tool, eventually
@@ -24,6 +23,7 @@ from stratos.client.remote import RemoteFile
 from stratos.crypto.keyfile import save_key
 from stratos.crypto.keys import WalletKey
 from stratos.meta.placement import serving_order
+from stratos.resource.pieces import SliceHashes
 from stratos.wire.metarpc import GetOzone, OzoneSheet
 
 NET = """
@@ -166,7 +166,9 @@ def test_an_aborted_upload_costs_nothing(net: Net) -> None:
         eventually(lambda: net.unsubmitted(client) == 0)
         before = client.balance()
         data = os.urandom(300_000)
-        digest = blake3(data).hexdigest()
+        hashes = SliceHashes()
+        hashes.update(data)
+        digest = hashes.finish().hex()
         with client.begin_upload() as upload:
             upload.add(data)
             eventually(lambda: sum(path.name == digest for path in net.slice_files()) == 4)

@@ -155,7 +155,7 @@ class Client:
         total = sum(len(each.data) for each in objects)
         with Upload(self._core, self._sessions, copies=copies, expected_bytes=total, names_file=False) as upload:
             files = []
-            numbered = upload.add_many([MemorySource(each.data) for each in objects if each.data], number=1)
+            numbered = upload.add_many([MemorySource(each.data) for each in objects if each.data])
             for each in objects:
                 slices = (numbered.pop(0),) if each.data else ()
                 files.append(UploadFile(name=each.name, slices=slices, multihash=multihash(each.data)))

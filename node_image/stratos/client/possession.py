@@ -44,7 +44,7 @@ def check_proof(
     if proof.count != count or len(proof.piece_bytes) != expected:
         return f"answered {len(proof.piece_bytes)} bytes of {proof.count} pieces, wanted {expected} of {count}"
     piece_hash = blake3(proof.piece_bytes).digest()
-    if not verify_merkle(spec.pieces_root, piece_hash, piece, count, proof.path):
+    if not verify_merkle(spec.digest, piece_hash, piece, count, proof.path):
         return "the piece is not the one the placement committed to"
     signed = sign_bytes(TAG_POSSESSION, genesis_hash, nonce + piece_hash)
     return "" if verify_node(holder_key, signed, proof.signature) else "the answer is not signed by the holder"

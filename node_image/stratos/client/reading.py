@@ -216,7 +216,7 @@ class _Read:
             left=start.left,
             right=start.right,
         )
-        if root != self._spec.pieces_root or len(start.piece_hashes) != last - first:
+        if root != self._spec.digest or len(start.piece_hashes) != last - first:
             raise WrongPiece(f"holder {self._holder.hex()} sent piece hashes that do not lead to the slice's root")
         if first == 0 and end == self._spec.length:
             self._core.trees.put(self._spec.digest, start.piece_hashes)

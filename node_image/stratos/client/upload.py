@@ -1,8 +1,8 @@
 """One upload: slices are hashed, placed and sent while later ones are still being made.
 
 Order of things for a slice: BLAKE3 tree -> placement by the meta layer -> first holder, which forwards along the chain ->
-one ack per holder. Content names (Keccak) are computed beside that, because they need the whole file and are only wanted
-at the end. A holder that fails is replaced: what is durable is reported, the slice is placed once more, and only the
+one ack per holder. The file's content name (Keccak, the slowest pass of all) is computed beside that and only wanted at
+the end. A holder that fails is replaced: what is durable is reported, the slice is placed once more, and only the
 missing copies move. Nothing is charged before a holder's receipt is ordered, and `abort` returns the rest.
 """
 
@@ -20,11 +20,11 @@ from stratos.client.records import PutResult, UploadFile
 from stratos.client.sending import SendJob, send_slices
 from stratos.client.session import Sessions
 from stratos.client.sources import EMPTY, MemorySource, SliceSource
-from stratos.crypto.cid import FileHasher, SliceHasher, file_cid
+from stratos.crypto.cid import FileHasher, file_cid
 from stratos.crypto.handle import Handle, HandleError
 from stratos.crypto.signing import sign_bytes
 from stratos.meta.context import copy_cost
-from stratos.resource.pieces import SliceHashes, pieces_root
+from stratos.resource.pieces import SliceHashes
 from stratos.wire.codec import encode
 from stratos.wire.limits import (
     KIB,
@@ -54,21 +54,18 @@ GROUP_SLICES = 64
 
 @dataclass
 class _Slice:
-    """One slice from `add` until it is durable and named."""
+    """One slice from `add` until it is durable and part of its file's name."""
 
     index: int
     source: SliceSource
-    number: int
-    """Place in its file, from 1: part of its content name."""
     spec: SliceSpec | None = None
     place: int = -1
     """Index under which it was placed last; that is what the file refers to."""
     holders: set[bytes] = field(default_factory=set)
-    named: SliceHasher | None = None
     length: int = 0
     done: bool = False
-    names_left: int = 1
-    """Content names its bytes are still needed for."""
+    hashed: bool = True
+    """Whether the file's content name needs its bytes no more."""
 
 
 class Upload:
@@ -98,7 +95,6 @@ class Upload:
         self._names_file = names_file
         self._hashing = False
         self._to_hash: list[_Slice] = []
-        self._unhashed = 0
         self._acks: dict[bytes, HolderAck] = {}
         self._submitted: dict[bytes, int] = {}
         self._acked_epoch = 0
@@ -111,13 +107,12 @@ class Upload:
 
     # -- for callers
 
-    def add(self, data: bytes | bytearray | memoryview, *, number: int | None = None) -> int:
+    def add(self, data: bytes | bytearray | memoryview) -> int:
         """Add the next slice (1 byte to the network's slice size; it must not change until the upload ends). Returns its
-        index at once; waits only when too many slices are in flight. `number` = its place in its file, from 1 (default:
-        slices make one file in the order they are added)."""
-        return self.add_source(MemorySource(data), number=number)
+        index at once; waits only when too many slices are in flight."""
+        return self.add_source(MemorySource(data))
 
-    def add_source(self, source: SliceSource, *, number: int | None = None) -> int:
+    def add_source(self, source: SliceSource) -> int:
         """`add` for bytes that are read where they are."""
         length = source.length
         limit = min(SLICE_BYTES, self._core.genesis.meta.slice_bytes)
@@ -130,31 +125,28 @@ class Upload:
             ):
                 self._lock.wait()
                 self._check()
-            each = _Slice(len(self._slices), source, number or len(self._slices) + 1, length=length)
+            each = _Slice(len(self._slices), source, length=length)
             self._slices.append(each)
             self._in_flight += 1
             self._in_flight_bytes += length
-            self._unhashed += 1
             if self._names_file:
-                each.names_left += 1
-                self._unhashed += 1
+                each.hashed = False
                 self._to_hash.append(each)
                 if not self._hashing:
                     self._hashing = True
                     self._core.hashers.submit(self._hash_file)
         self._core.workers.submit(self._measure, each)
-        self._core.hashers.submit(self._hash_slice, each)
         self._submit_when_old()
         return each.index
 
-    def add_many(self, sources: Sequence[SliceSource], *, number: int) -> list[int]:
-        """Add small slices that are files (or the same part of files) of their own: one placement for all of them."""
+    def add_many(self, sources: Sequence[SliceSource]) -> list[int]:
+        """Add small slices that are there already: one placement for all of them."""
         if sum(source.length for source in sources) > IN_FLIGHT_BYTES:
-            return [self.add_source(source, number=number) for source in sources]
+            return [self.add_source(source) for source in sources]
         with self._lock:
             self._placing += 2  # nobody places one by one meanwhile
         try:
-            indices = [self.add_source(source, number=number) for source in sources]
+            indices = [self.add_source(source) for source in sources]
             with self._lock:
                 while len(self._measured) < len(sources):
                     self._lock.wait()
@@ -180,7 +172,7 @@ class Upload:
         try:
             self._wait_durable()
             with self._lock:
-                while self._unhashed:
+                while self._hashing:
                     self._lock.wait()
                     self._check()
                 self._check()
@@ -236,8 +228,7 @@ class Upload:
             hashes = SliceHashes()
             for chunk in each.source.chunks():
                 hashes.update(chunk)
-            digest, pieces = hashes.finish()
-            each.spec = SliceSpec(digest, pieces_root(pieces), each.length)
+            each.spec = SliceSpec(hashes.finish(), each.length)
             with self._lock:
                 self._measured[each.index] = each
                 self._lock.notify_all()
@@ -261,28 +252,13 @@ class Upload:
                     each = self._to_hash.pop(0)
                 for chunk in each.source.chunks():
                     self._file_hash.update(chunk)
-                self._hashed(each)
+                with self._lock:
+                    each.hashed = True
+                    self._release(each)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it must reach the caller's thread
+            with self._lock:
+                self._hashing = False
             self._fail(error)
-
-    def _hash_slice(self, each: _Slice) -> None:
-        """A slice's part of its content name."""
-        try:
-            if self._failure is None:
-                named = SliceHasher(each.number)
-                for chunk in each.source.chunks():
-                    named.update(chunk)
-                each.named = named
-                self._hashed(each)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it must reach the caller's thread
-            self._fail(error)
-
-    def _hashed(self, each: _Slice) -> None:
-        with self._lock:
-            each.names_left -= 1
-            self._unhashed -= 1
-            self._release(each)
-            self._lock.notify_all()
 
     # -- placing and sending
 
@@ -422,7 +398,7 @@ class Upload:
             self.on_moved(each.length)
 
     def _release(self, each: _Slice) -> None:
-        if each.done and not each.names_left:
+        if each.done and each.hashed:
             each.source = EMPTY
 
     def _wait_durable(self) -> None:
@@ -489,15 +465,9 @@ class Upload:
     # -- ending
 
     def _record(self, each: UploadFile) -> FileRecord:
-        slices = []
-        for position, index in enumerate(each.slices, 1):
+        for index in each.slices:
             if not 0 <= index < len(self._slices):
                 raise BadInput(f"file {each.name!r} names slice {index}; this upload has {len(self._slices)}")
-            if self._slices[index].number != position:
-                raise BadInput(
-                    f"slice {index} was added as number {self._slices[index].number} of its file but is number {position} "
-                    f"of {each.name!r}; pass `number` to add"
-                )
         multihash = each.multihash
         if multihash is None:
             if not self._names_file or list(each.slices) != list(range(len(self._slices))):
@@ -508,12 +478,9 @@ class Upload:
             Handle(self._core.wallet.address, cid, each.name)
         except HandleError as error:
             raise BadInput(str(error)) from error
-        for index in each.slices:
-            chosen = self._slices[index]
-            assert chosen.named is not None
-            slices.append((chosen.place, chosen.named.cid(cid)))
+        slices = tuple(self._slices[index].place for index in each.slices)
         size = sum(self._slices[index].length for index in each.slices)
-        return FileRecord(cid, each.name, size, each.tag, each.video, each.note, tuple(slices))
+        return FileRecord(cid, each.name, size, each.tag, each.video, each.note, slices)
 
     def _results(self, files: Sequence[UploadFile], records: Sequence[FileRecord]) -> list[PutResult]:
         seconds = round(time.monotonic() - self._started, 6)

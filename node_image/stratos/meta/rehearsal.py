@@ -309,10 +309,7 @@ class Rehearsal:
 
     def slices(self, *sizes: int, tag: object = "data") -> tuple[SliceSpec, ...]:
         """Slices of these lengths with made-up content."""
-        return tuple(
-            SliceSpec(seed_bytes(tag, i, size), seed_bytes("pieces", tag, i, size), size)
-            for i, size in enumerate(sizes)
-        )
+        return tuple(SliceSpec(seed_bytes(tag, i, size), size) for i, size in enumerate(sizes))
 
     def place(
         self,
@@ -375,7 +372,7 @@ class Rehearsal:
     def file(self, placed: Sequence[PlacedSlice], *, name: str = "file", first: int = 0) -> FileRecord:
         """A file of all slices of one placement."""
         cid = b"\x01\x66\x1b\x14" + seed_bytes("cid", name)[:20]
-        slices = tuple((first + i, b"\x01\x55\x1b\x14" + one.spec.digest[:20]) for i, one in enumerate(placed))
+        slices = tuple(range(first, first + len(placed)))
         return FileRecord(cid, name, sum(one.spec.length for one in placed), "", False, b"", slices)
 
     def put(

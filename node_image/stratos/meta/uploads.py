@@ -104,7 +104,7 @@ def complete_upload(
     for file in files:
         digests = []
         size = 0
-        for index, _ in file.slices:
+        for index in file.slices:
             spec = specs.get(index)
             if spec is None:
                 raise MetaError(

@@ -1,8 +1,9 @@
 """The hash tree of a slice: BLAKE3 of each 64 KiB piece, under one RFC 6962 shaped root (`crypto.merkle`).
 
-The root is part of a placement, so any whole number of pieces can be checked without the rest of the slice: a reader
-verifies a step before it signs for the next one, and a possession proof is one piece with its path. A range of
-pieces is proven by the tree nodes just left and right of it (at most two per level), not by one path per piece.
+The root is the slice's digest, the name every layer knows it by, so each byte is hashed once per pass, and any whole number
+of pieces can be checked without the rest of the slice: a reader verifies a step before it signs for the next one, and a
+possession proof is one piece with its path. A range of pieces is proven by the tree nodes just left and right of it
+(at most two per level), not by one path per piece.
 """
 
 from collections.abc import Sequence
@@ -17,12 +18,11 @@ Buffer = bytes | bytearray | memoryview
 
 
 class SliceHashes:
-    """Digest and piece hashes of a slice fed in order, in chunks of any size."""
+    """Piece hashes of a slice fed in order, in chunks of any size."""
 
-    __slots__ = ("_digest", "_partial", "hashes", "length")
+    __slots__ = ("_partial", "hashes", "length")
 
     def __init__(self) -> None:
-        self._digest = blake3()
         self._partial = bytearray()
         self.hashes: list[bytes] = []
         self.length = 0
@@ -30,7 +30,6 @@ class SliceHashes:
     def update(self, data: Buffer) -> None:
         """Feed the next bytes."""
         view = memoryview(data)
-        self._digest.update(view)
         self.length += len(view)
         start = 0
         if self._partial:
@@ -44,26 +43,16 @@ class SliceHashes:
         if whole < len(view):
             self._partial += view[whole:]
 
-    def finish(self) -> tuple[bytes, tuple[bytes, ...]]:
-        """(BLAKE3 of all bytes, piece hashes)."""
+    def finish(self) -> bytes:
+        """The slice's digest (32 bytes); nothing may be fed after it."""
         if self._partial:
             self.hashes.append(blake3(self._partial).digest())
             self._partial.clear()
-        return self._digest.digest(), tuple(self.hashes)
+        return slice_digest(self.hashes)
 
 
-def slice_hashes(data: Buffer) -> tuple[bytes, tuple[bytes, ...]]:
-    """(digest, piece hashes) of a slice in memory."""
-    view = memoryview(data)
-    if len(view) <= PIECE:
-        digest = blake3(view).digest()
-        return digest, (digest,) if len(view) else ()
-    hashes = tuple([blake3(view[at : at + PIECE]).digest() for at in range(0, len(view), PIECE)])
-    return blake3(view).digest(), hashes
-
-
-def pieces_root(hashes: Sequence[bytes]) -> bytes:
-    """The root over piece hashes, as in a placement's SliceSpec."""
+def slice_digest(hashes: Sequence[bytes]) -> bytes:
+    """The digest of a slice: the root over its piece hashes (32 bytes)."""
     return merkle_root(hashes)
 
 

@@ -111,7 +111,7 @@ class UploadBatch:
             raise
         if taken.writer is not None:
             try:
-                taken.writer.finish(spec.pieces_root)
+                taken.writer.finish()
             except StoreError as error:
                 self._failed(taken, str(error))
         self._services.counters.add("received_bytes", spec.length)

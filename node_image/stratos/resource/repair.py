@@ -124,7 +124,7 @@ class RepairWorker:
                 raise FrameError(f"the source has {start.length} bytes of a slice of {spec.length}")
             writer = services.store.begin(spec.digest, spec.length)
             self._receive(link, spec.length, writer.write)
-            writer.finish(spec.pieces_root)
+            writer.finish()
             services.store.commit([writer])
             writer = None
             held = services.books.hold(REPAIR, order.id, [(index, spec.length)], epoch=services.epoch())

@@ -1,9 +1,9 @@
-"""Slices on disk, named by their BLAKE3 digest: a slice is there whole and durable, or it is not there.
+"""Slices on disk, named by their digest (`resource.pieces`): a slice is there whole and durable, or it is not there.
 
 Layout: `slices/<1 hex>/<hex>` (16 folders, because each one that a batch touches costs it a directory sync), `incoming/`
 (being written; emptied at start), `quarantine/`, `spare/`.
-A slice file is its bytes, then the hashes of its 64 KiB pieces, then a footer (magic, length, pieces root), so one file and
-one fdatasync hold everything a proof needs. A writer hashes as bytes pass; `commit` does fdatasync, rename, directory
+A slice file is its bytes, then the hashes of its 64 KiB pieces (which lead to its name), then a footer (magic, length), so
+one file and one fdatasync hold everything a proof needs. A writer hashes as bytes pass; `commit` does fdatasync, rename, directory
 fsync, in this order, for many slices at once, and only then may anybody be told.
 
 Reads verify every piece against the stored hashes. A file that fails (bit flip, truncation) is moved to quarantine
@@ -24,11 +24,11 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from stratos.resource.pieces import PIECE, SliceHashes, piece_count, pieces_root
+from stratos.resource.pieces import PIECE, SliceHashes, piece_count, slice_digest
 from stratos.wire.limits import MIB, SLICE_BYTES
 
-MAGIC = b"STSLICE1"
-_FOOTER = struct.Struct(">8sQ32s")
+MAGIC = b"STSLICE2"
+_FOOTER = struct.Struct(">8sQ")
 SPARE_MIN_BYTES = 1 * MIB
 MAX_SPARES = 8
 HASH_CACHE = 256
@@ -92,17 +92,15 @@ class SliceWriter:
         _write_all(self.descriptor, data)
         self.hashes.update(data)
 
-    def finish(self, expected_root: bytes) -> None:
-        """Check length, digest and pieces root, and append the hashes; raises WrongBytes."""
+    def finish(self) -> None:
+        """Check length and digest, and append the hashes; raises WrongBytes."""
         name = self.digest.hex()[:16]
         if self.hashes.length != self.length:
             raise WrongBytes(f"slice {name} ended after {self.hashes.length} of {self.length} bytes; send it again")
-        digest, hashes = self.hashes.finish()
+        digest = self.hashes.finish()
         if digest != self.digest:
             raise WrongBytes(f"the bytes of slice {name} hash to {digest.hex()[:16]}; send the slice again")
-        if pieces_root(hashes) != expected_root:
-            raise WrongBytes(f"the pieces of slice {name} do not lead to the root in its placement; place it again")
-        _write_all(self.descriptor, memoryview(b"".join(hashes) + _FOOTER.pack(MAGIC, self.length, expected_root)))
+        _write_all(self.descriptor, memoryview(b"".join(self.hashes.hashes) + _FOOTER.pack(MAGIC, self.length)))
 
     def discard(self) -> None:
         """Forget the slice and its bytes."""
@@ -453,9 +451,9 @@ class SliceStore:
         trailer = os.pread(descriptor, 32 * count + _FOOTER.size, length)
         if len(trailer) != 32 * count + _FOOTER.size:
             raise self.corrupt(digest, "its piece hashes are cut off")
-        magic, stored_length, root = _FOOTER.unpack_from(trailer, 32 * count)
+        magic, stored_length = _FOOTER.unpack_from(trailer, 32 * count)
         hashes = tuple(trailer[at : at + 32] for at in range(0, 32 * count, 32))
-        if magic != MAGIC or stored_length != length or pieces_root(hashes) != root:
+        if magic != MAGIC or stored_length != length or slice_digest(hashes) != digest:
             raise self.corrupt(digest, "its piece hashes have changed")
         with self._lock:
             self._remember(digest, hashes)

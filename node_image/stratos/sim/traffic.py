@@ -108,7 +108,7 @@ class User:
         self._session = blake3(raw).digest()[:16]
         self._upload = self._bytes("upload")[:16]
         self._specs = tuple(
-            SliceSpec(self._bytes(f"slice{number}"), self._bytes("pieces"), self._rng.randrange(1, 500_000))
+            SliceSpec(self._bytes(f"slice{number}"), self._rng.randrange(1, 500_000))
             for number in range(self._rng.randrange(1, 4))
         )
         self._stage = Stage.PLACE
@@ -149,9 +149,7 @@ class User:
             return
         if self._waited % 3:
             return
-        slices = tuple(
-            (index, b"\x01\x55\x1b\x14" + placed.spec.digest[:20]) for index, placed in enumerate(self._placed)
-        )
+        slices = tuple(range(len(self._placed)))
         size = sum(placed.spec.length for placed in self._placed)
         file = FileRecord(self._cid(), f"file{self._round}", size, "", False, b"", slices)
         receipts = self._receipts()

@@ -61,10 +61,9 @@ class CloseSession(Struct, frozen=True, array_like=True, tag="close_session"):
 
 
 class SliceSpec(Struct, frozen=True, array_like=True):
-    """One slice to place: BLAKE3 of its bytes, Merkle root over the BLAKE3 hashes of its 64 KiB pieces, length."""
+    """One slice to place: its digest (the Merkle root over the BLAKE3 hashes of its 64 KiB pieces) and its length in bytes."""
 
     digest: Hash32
-    pieces_root: Hash32
     length: Annotated[int, Meta(ge=1, le=limits.SLICE_BYTES)]
 
 
@@ -103,7 +102,7 @@ class UploadReceipts(Struct, frozen=True, array_like=True, tag="upload_receipts"
 
 
 class FileRecord(Struct, frozen=True, array_like=True):
-    """One file of an upload: `slices` are (index in the upload, slice CID) in file order."""
+    """One file of an upload: `slices` are indices in the upload, in file order."""
 
     file_cid: CidBytes
     name: Name
@@ -111,7 +110,7 @@ class FileRecord(Struct, frozen=True, array_like=True):
     tag: Annotated[str, Meta(max_length=8)]
     video: bool
     note: Annotated[bytes, Meta(max_length=64 * limits.KIB)]
-    slices: Annotated[tuple[tuple[Count, CidBytes], ...], Meta(max_length=limits.MAX_SLICES_PER_FILE)]
+    slices: Annotated[tuple[Count, ...], Meta(max_length=limits.MAX_SLICES_PER_FILE)]
 
 
 class CompleteUpload(Struct, frozen=True, array_like=True, tag="complete"):

@@ -141,7 +141,7 @@ class UploadDone(Struct, frozen=True, array_like=True, tag="upload_done"):
 class ReadSlice(Struct, frozen=True, array_like=True, tag="read"):
     """Client asks for bytes [offset, offset + length) of a slice: whole 64 KiB pieces, only the slice's last one may be
     shorter. `receipt` is pre-signed for the first step (`step_lengths`; the taker signs for step k before step k+1 is sent).
-    `want_proof`: send the hashes of the pieces and what connects them with pieces_root; without it the client has them."""
+    `want_proof`: send the hashes of the pieces and what connects them with its digest; without it the client has them."""
 
     session: TaskId
     token: SessionToken | None
@@ -155,7 +155,7 @@ class ReadSlice(Struct, frozen=True, array_like=True, tag="read"):
 
 class ReadStart(Struct, frozen=True, array_like=True, tag="read_start"):
     """Node's answer: data frames of [offset, offset+length) follow, step by step. `left` and `right` are the tree nodes beside
-    the range, lowest first (`resource.pieces.range_root`): with the piece hashes they give pieces_root."""
+    the range, lowest first (`resource.pieces.range_root`): with the piece hashes they give the slice's digest."""
 
     offset: Count
     length: Count
@@ -220,7 +220,7 @@ class ProvePossession(Struct, frozen=True, array_like=True, tag="prove"):
 
 
 class PossessionProof(Struct, frozen=True, array_like=True, tag="possession"):
-    """The piece itself with its Merkle path to pieces_root, and the node's signature over (nonce, BLAKE3(piece))."""
+    """The piece itself with its Merkle path to the slice's digest, and the node's signature over (nonce, BLAKE3(piece))."""
 
     piece_bytes: Annotated[bytes, Meta(max_length=limits.PROOF_PIECE_BYTES)]
     path: Annotated[tuple[Hash32, ...], Meta(max_length=32)]

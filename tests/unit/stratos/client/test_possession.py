@@ -21,7 +21,7 @@ def stored(length: int) -> tuple[bytes, SliceSpec, MerkleTree]:
     data = blake3(b"slice").digest(length=length)
     hashes = [blake3(data[at : at + PROOF_PIECE_BYTES]).digest() for at in range(0, length, PROOF_PIECE_BYTES)]
     tree = MerkleTree(hashes)
-    return data, SliceSpec(blake3(data).digest(), tree.root, length), tree
+    return data, SliceSpec(tree.root, length), tree
 
 
 def answer(

@@ -18,7 +18,7 @@ NONCE = b"n" * 16
 DATA = blake3(b"data").digest(length=150_000)
 PIECES = [DATA[start : start + PROOF_PIECE_BYTES] for start in range(0, len(DATA), PROOF_PIECE_BYTES)]
 TREE = MerkleTree([blake3(piece).digest() for piece in PIECES])
-SPEC = SliceSpec(blake3(DATA).digest(), TREE.root, len(DATA))
+SPEC = SliceSpec(TREE.root, len(DATA))
 
 
 def prove(piece: int, *, nonce: bytes = NONCE, key: NodeKey = KEY) -> PossessionProof:

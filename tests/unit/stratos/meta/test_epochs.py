@@ -154,7 +154,7 @@ def test_more_earners_than_fit_into_a_report_are_settled_one_after_the_other(mon
     net = Rehearsal(settlement="all")
     net.heartbeat()
     session, key = net.open(max_noz=10**9)
-    for number, size in enumerate((1_000_000, 1_000)):
+    for number, size in enumerate((1_000_000, 1_000, 1_000, 1_000, 1_000)):
         net.heartbeat()
         net.put(session, key, size, name=f"f{number}")
     net.to_epoch(2)

@@ -16,7 +16,7 @@ from stratos.crypto.keys import NodeKey
 from stratos.net.tls import server_context
 from stratos.resource.books import Books
 from stratos.resource.link import BulkLink, LinkPool
-from stratos.resource.pieces import pieces_root, slice_hashes
+from stratos.resource.pieces import SliceHashes
 from stratos.resource.server import BulkServer
 from stratos.resource.services import Buffers, Counters, Placements, Services
 from stratos.resource.store import SliceStore
@@ -275,5 +275,6 @@ class Net:
 
 
 def spec_of(data: bytes) -> SliceSpec:
-    digest, hashes = slice_hashes(data)
-    return SliceSpec(digest, pieces_root(hashes), len(data))
+    hashes = SliceHashes()
+    hashes.update(data)
+    return SliceSpec(hashes.finish(), len(data))

@@ -14,7 +14,7 @@ from stratos.crypto.signing import sign_bytes
 from stratos.resource.accounts import receipt_bytes
 from stratos.resource.frames import LinkBroken, RefusedByPeer
 from stratos.resource.link import BulkLink, LinkPool
-from stratos.resource.pieces import PIECE, piece_count, pieces_root, range_root, slice_hashes
+from stratos.resource.pieces import PIECE, piece_count, range_root
 from stratos.wire.limits import KIB, MIB
 from stratos.wire.metalog import Session, SliceSpec
 from stratos.wire.receipts import (
@@ -46,12 +46,12 @@ from stratos.wire.transfer import (
 
 def keep(holder: Holder, data: bytes) -> SliceSpec:
     """Put a slice into a holder's store."""
-    digest, hashes = slice_hashes(data)
-    writer = holder.store.begin(digest, len(data))
+    spec = spec_of(data)
+    writer = holder.store.begin(spec.digest, spec.length)
     writer.write(memoryview(data))
-    writer.finish(pieces_root(hashes))
+    writer.finish()
     holder.store.commit([writer])
-    return spec_of(data)
+    return spec
 
 
 class Reader:
@@ -84,7 +84,7 @@ class Reader:
         root = range_root(
             hashes, first=offset // PIECE, count=piece_count(spec.length), left=start.left, right=start.right
         )
-        assert root == spec.pieces_root
+        assert root == spec.digest
         data = bytearray()
         for number, step in enumerate(step_lengths(length)):
             if number:
@@ -288,7 +288,7 @@ def test_possession_is_proven_to_anybody(net: Net) -> None:
         proof = link.expect(PossessionProof)
         assert proof.piece_bytes == data[piece * PIECE : (piece + 1) * PIECE]
         leaf = blake3(proof.piece_bytes).digest()
-        assert verify_merkle(spec.pieces_root, leaf, piece, proof.count, proof.path)
+        assert verify_merkle(spec.digest, leaf, piece, proof.count, proof.path)
         signed = sign_bytes(TAG_POSSESSION, net.meta.genesis_hash, nonce + leaf)
         assert verify_node(holder.key.public_key, signed, proof.signature)
     link.send(ProvePossession(spec.digest, 6, b"n" * 16))

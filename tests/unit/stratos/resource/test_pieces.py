@@ -11,10 +11,9 @@ from stratos.resource.pieces import (
     piece_count,
     piece_path,
     piece_span,
-    pieces_root,
     range_proof,
     range_root,
-    slice_hashes,
+    slice_digest,
 )
 
 leaves = st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=70)
@@ -33,7 +32,7 @@ def test_a_range_with_its_neighbours_leads_to_the_root(case: tuple[list[bytes], 
     hashes, first, last = case
     left, right = range_proof(hashes, first, last)
     root = range_root(hashes[first : last + 1], first=first, count=len(hashes), left=left, right=right)
-    assert root == merkle_root(hashes) == pieces_root(hashes)
+    assert root == merkle_root(hashes) == slice_digest(hashes)
 
 
 @given(ranges(), st.data())
@@ -57,15 +56,16 @@ def test_a_changed_piece_or_place_never_leads_to_the_root(
 
 @given(st.lists(st.integers(0, 3 * PIECE), max_size=6), st.integers(0, 255))
 def test_chunking_does_not_change_the_hashes(sizes: list[int], fill: int) -> None:
-    """A slice fed in chunks of any size has the digest and piece hashes of the slice as a whole."""
+    """A slice fed in chunks of any size has the hashes of its 64 KiB pieces, and their root as digest."""
     data = bytes([fill]) * sum(sizes)
     hashes = SliceHashes()
     start = 0
     for size in sizes:
         hashes.update(memoryview(data)[start : start + size])
         start += size
-    assert hashes.finish() == slice_hashes(data)
-    assert len(hashes.hashes) == piece_count(len(data))
+    pieces = [blake3(data[at : at + PIECE]).digest() for at in range(0, len(data), PIECE)]
+    assert hashes.finish() == merkle_root(pieces)
+    assert hashes.hashes == pieces and len(pieces) == piece_count(len(data))
 
 
 @given(st.integers(0, 10 * PIECE), st.integers(1, 10 * PIECE), st.integers(1, 12 * PIECE))
@@ -84,4 +84,4 @@ def test_a_piece_path_is_a_merkle_proof() -> None:
     """The path of a possession proof verifies with the general Merkle check."""
     hashes = [bytes([number]) * 32 for number in range(11)]
     for piece in range(11):
-        assert verify_merkle(pieces_root(hashes), hashes[piece], piece, 11, piece_path(hashes, piece))
+        assert verify_merkle(slice_digest(hashes), hashes[piece], piece, 11, piece_path(hashes, piece))

@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from bulk_net import spec_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stratos.resource.pieces import PIECE, pieces_root, slice_hashes
+from stratos.resource.pieces import PIECE
 from stratos.resource.store import (
     CorruptSlice,
     DiskFull,
@@ -21,10 +22,10 @@ from stratos.wire.limits import MIB
 
 
 def save(store: SliceStore, data: bytes) -> bytes:
-    digest, hashes = slice_hashes(data)
+    digest = spec_of(data).digest
     writer = store.begin(digest, len(data))
     writer.write(memoryview(data))
-    writer.finish(pieces_root(hashes))
+    writer.finish()
     store.commit([writer])
     return digest
 
@@ -63,16 +64,15 @@ def test_what_was_written_is_read(tmp_path: Path, length: int) -> None:
 
 
 def test_wrong_bytes_never_become_a_slice(tmp_path: Path) -> None:
-    """Too few, too many or other bytes, and a wrong pieces root, are refused, and leave no file and no reservation."""
+    """Too few, too many or other bytes are refused, and leave no file and no reservation."""
     store = SliceStore(tmp_path, limit_bytes=10 * MIB)
     data = os.urandom(100_000)
-    digest, hashes = slice_hashes(data)
-    root = pieces_root(hashes)
-    for sent, claimed in ((data[:-1], root), (b"x" + data[1:], root), (data, b"\0" * 32)):
+    digest = spec_of(data).digest
+    for sent in (data[:-1], b"x" + data[1:]):
         writer = store.begin(digest, len(data))
         writer.write(memoryview(sent))
         with pytest.raises(WrongBytes):
-            writer.finish(claimed)
+            writer.finish()
         writer.discard()
     writer = store.begin(digest, len(data))
     with pytest.raises(WrongBytes, match="more than the announced"):
@@ -153,11 +153,11 @@ def test_two_writers_of_one_slice_leave_one_slice(tmp_path: Path) -> None:
     """When two uploads of the same slice race, both may commit and it is counted once."""
     store = SliceStore(tmp_path, limit_bytes=10 * MIB)
     data = b"race" * 1000
-    digest, hashes = slice_hashes(data)
+    digest = spec_of(data).digest
     writers = [store.begin(digest, len(data)) for _ in range(2)]
     for writer in writers:
         writer.write(memoryview(data))
-        writer.finish(pieces_root(hashes))
+        writer.finish()
         store.commit([writer])
     assert len(store) == 1
     assert store.used_bytes == file_bytes(len(data))
@@ -171,10 +171,10 @@ def test_a_batch_is_committed_together(tmp_path: Path) -> None:
     writers = []
     for number in range(40):
         data = f"object {number}".encode()
-        digest, hashes = slice_hashes(data)
+        digest = spec_of(data).digest
         writer = store.begin(digest, len(data))
         writer.write(memoryview(data))
-        writer.finish(pieces_root(hashes))
+        writer.finish()
         writers.append(writer)
     store.commit(writers)
     digests = store.digests()
