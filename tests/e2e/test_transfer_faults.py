@@ -12,19 +12,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from up_driver import Tool, eventually
 
-from stratos.client import Client, NotEnoughOzone, NotFound, ObjectToPut, UploadFile
+from stratos.client import Client, NotEnoughOzone, NotFound, ObjectToPut, Unreachable, UploadFile
 from stratos.client.ledgerfile import ReceiptLine, read_ledger
+from stratos.client.proven import file_doubt
 from stratos.client.remote import RemoteFile
+from stratos.crypto.handle import Handle, parse_handle
 from stratos.crypto.keyfile import save_key
 from stratos.crypto.keys import WalletKey
 from stratos.meta.placement import serving_order
 from stratos.resource.pieces import SliceHashes
-from stratos.wire.metarpc import GetOzone, OzoneSheet
+from stratos.wire.metarpc import FileAnswer, GetFile, GetOzone, OzoneSheet
 
 NET = """
 all:
@@ -178,6 +181,45 @@ def test_an_aborted_upload_costs_nothing(net: Net) -> None:
     eventually(lambda: all(path.name != digest for path in net.slice_files()))
 
 
+def test_a_meta_node_cannot_pass_other_bytes_off_as_a_file(net: Net) -> None:
+    """An answer of the index counts only with the proof of the very file asked for, and with that file's slices."""
+    with net.client() as client:
+        one, two = (parse_handle(client.put(os.urandom(size), name=f"{size}").handle) for size in (2 * MIB, 300_000))
+        core = client._core
+
+        def told(handle: Handle) -> FileAnswer:
+            return core.find(GetFile(handle.wallet, handle.cid), FileAnswer)
+
+        def doubt(answer: FileAnswer) -> str:
+            return file_doubt(core.trust, one.wallet, one.cid, answer)
+
+        honest, other = told(one), told(two)
+        assert doubt(honest) == "" and honest.stored is not None
+        replace = msgspec.structs.replace
+        lie = replace(honest.slices[0], spec=replace(honest.slices[0].spec, length=MIB - 1))
+        for forged in (
+            other,
+            replace(honest, slices=other.slices),
+            replace(honest, slices=(lie, *honest.slices[1:])),
+            replace(honest, stored=replace(honest.stored, digests=honest.stored.digests[::-1])),
+            replace(honest, evidence=None),
+            replace(honest, proof=other.proof),
+        ):
+            assert doubt(forged)
+
+
+def test_a_doubted_meta_node_is_passed_over(net: Net) -> None:
+    """When what one node tells is not believed, the next one is asked, and only when all are doubted the call fails."""
+    with net.client() as client:
+        handle = parse_handle(client.put(b"believe me", name="doubt.txt").handle)
+        request = GetFile(handle.wallet, handle.cid)
+        doubts = iter(["it lies", "it lies"])
+        answer = client._core.ask(request, FileAnswer, doubt=lambda _: next(doubts, ""))
+        assert answer.stored is not None and answer.stored.record.name == "doubt.txt"
+        with pytest.raises(Unreachable, match="is not believed: it lies"):
+            client._core.ask(request, FileAnswer, doubt=lambda _: "it lies", deadline_seconds=0.5)
+
+
 def test_a_dead_meta_node_is_not_missed(net: Net) -> None:
     """With one meta node stopped, puts and gets go on; continued, it answers again."""
     data = os.urandom(2 * MIB)
@@ -261,11 +303,15 @@ def test_without_ozone_nothing_is_moved(net: Net) -> None:
 
 
 def test_prepay_buys_ozone(net: Net) -> None:
-    """A prepay is in a block and the ozone it bought arrives in the wallet's balance."""
-    before = net.tool.json("prepay", "1wei")
-    bought = net.tool.json("prepay", "2")
-    assert int(bought["available_noz"]) == int(before["available_noz"]) + int(bought["bought_noz"])
-    assert int(bought["bought_noz"]) > 0
+    """A prepay is in a block and the ozone it bought, no more and no less, arrives in the wallet's balance."""
+    buyer = WalletKey.generate()
+    save_key(net.folder / "wallets" / "buyer.json", buyer)
+    net.tool.json("tx", "send", buyer.text, "5")
+    first = net.tool.json("prepay", "1wei", "--wallet", "buyer")
+    second = net.tool.json("prepay", "2", "--wallet", "buyer")
+    assert int(first["available_noz"]) == int(first["bought_noz"])
+    assert int(second["available_noz"]) == int(first["bought_noz"]) + int(second["bought_noz"])
+    assert int(second["bought_noz"]) > 0
 
 
 def test_strangers_may_read_but_not_remove(net: Net) -> None:

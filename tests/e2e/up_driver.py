@@ -61,7 +61,7 @@ class Tool:
     def command(self, *arguments: str) -> list[str]:
         """The command line of a subcommand on this inventory."""
         program = [sys.executable, "-P", "-m", "orchestrator.cli.main"]
-        return [*program, *arguments[:1], "-i", str(self.inventory), *arguments[1:]]
+        return [*program, *arguments, "-i", str(self.inventory)]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run to the end."""

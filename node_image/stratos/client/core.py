@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +24,7 @@ from stratos.net.peers import RpcRefused
 from stratos.resource.link import LinkPool
 from stratos.resource.metalink import EntryRefused, MetaEndpoint, MetaLink, MetaUnreachable
 from stratos.resource.services import Buffers
+from stratos.resource.tokens import AuthorityTrust
 from stratos.wire.genesis import Genesis, genesis_hash
 from stratos.wire.metalog import EntryBody, HolderInfo
 from stratos.wire.metarpc import EntryOutcome, GetNetwork, Network
@@ -66,6 +67,7 @@ class Core:
             )
         except MetaUnreachable as error:
             raise Unreachable(error.sentence) from error
+        self.trust = AuthorityTrust(genesis, self.genesis_hash, self.meta.set_changes)
         self.links = LinkPool(
             identity=self.key,
             genesis_hash=self.genesis_hash,
@@ -95,24 +97,31 @@ class Core:
 
     # -- the meta layer
 
-    def ask(self, request: Struct, kind: type[R], *, deadline_seconds: float | None = None) -> R:
-        """A read; raises NotFound, Refused or Unreachable."""
+    def ask(
+        self,
+        request: Struct,
+        kind: type[R],
+        *,
+        deadline_seconds: float | None = None,
+        doubt: Callable[[R], str] | None = None,
+    ) -> R:
+        """A read; raises NotFound, Refused or Unreachable. An answer that `doubt` finds fault with is asked of others."""
         try:
-            return self.meta.call(request, kind, deadline_seconds=deadline_seconds)
+            return self.meta.call(request, kind, deadline_seconds=deadline_seconds, doubt=doubt)
         except RpcRefused as error:
             raise refusal(error.code, error.sentence) from error
         except MetaUnreachable as error:
             raise Unreachable(error.sentence) from error
 
-    def find(self, request: Struct, kind: type[R]) -> R:
+    def find(self, request: Struct, kind: type[R], *, doubt: Callable[[R], str] | None = None) -> R:
         """A read of something that may have been written by somebody else a moment ago: a meta node that is a block behind
         does not know it yet, so NotFound is believed only when it is said again and again."""
         for pause in FIND_PAUSES:
             try:
-                return self.ask(request, kind)
+                return self.ask(request, kind, doubt=doubt)
             except NotFound:
                 time.sleep(pause)
-        return self.ask(request, kind)
+        return self.ask(request, kind, doubt=doubt)
 
     def order(
         self, body: EntryBody, *, key: WalletKey | NodeKey | None = None, deadline_seconds: float | None = None

@@ -10,6 +10,7 @@ from itertools import accumulate
 
 from stratos.client.core import Core
 from stratos.client.errors import BadInput, Environment, NotFound
+from stratos.client.proven import file_doubt
 from stratos.client.reading import read_range
 from stratos.client.session import Sessions, SessionSpent
 from stratos.crypto.handle import Handle
@@ -56,17 +57,21 @@ class RemoteFile:
     def refresh(self) -> None:
         """Look again: an upload in progress may have grown."""
         if self._parsed is not None:
+            wallet, cid = self._parsed.wallet, self._parsed.cid
             try:
-                answer = self._core.find(GetFile(self._parsed.wallet, self._parsed.cid), FileAnswer)
+                answer = self._core.find(
+                    GetFile(wallet, cid),
+                    FileAnswer,
+                    doubt=lambda told: file_doubt(self._core.trust, wallet, cid, told),
+                )
             except NotFound as error:
                 raise NotFound(f"there is no file {self.handle}; `stratosctl ls` lists what a wallet has") from error
         else:
             assert self._upload_id is not None
             answer = self._core.find(GetUpload(self._upload_id), FileAnswer)
-        if answer.file is not None:
-            self.name = answer.file.name
-            self.video = answer.file.video
-            self.note = answer.file.note
+        if answer.stored is not None:
+            record = answer.stored.record
+            self.name, self.video, self.note = record.name, record.video, record.note
         self.progress = answer.progress
         self.complete = answer.complete
         self._slices = answer.slices

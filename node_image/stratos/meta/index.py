@@ -11,9 +11,9 @@ from msgspec import structs
 from stratos.meta.context import BlockContext
 from stratos.meta.errors import MetaError
 from stratos.meta.holders import counts
-from stratos.meta.rooms import FILE, GONE, HOLDER, NEWS, SLICE, Holder, SliceRecord, StoredFile, drop_room, held_room
+from stratos.meta.rooms import FILE, GONE, HOLDER, NEWS, SLICE, Holder, SliceRecord, drop_room, held_room
 from stratos.state import Branch, Reader
-from stratos.wire.metalog import RemoveFile
+from stratos.wire.metalog import RemoveFile, StoredFile
 
 HELD = b"1"
 

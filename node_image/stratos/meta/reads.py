@@ -33,7 +33,6 @@ from stratos.meta.rooms import (
     SESSION_HOLDERS,
     SLICE,
     UPLOAD,
-    StoredFile,
     u32,
     u64,
 )
@@ -43,7 +42,7 @@ from stratos.state import Table
 from stratos.wire import metarpc
 from stratos.wire.codec import encode
 from stratos.wire.limits import MAX_ALLOTMENTS
-from stratos.wire.metalog import PlacedSlice
+from stratos.wire.metalog import PlacedSlice, StoredFile
 from stratos.wire.transfer import MetaEvidence, PlacementToken, RepairToken, SessionToken
 
 MAX_DROPS = 10_000
@@ -130,7 +129,7 @@ class MetaReads:
             raise MetaError(
                 "file", f"wallet {wallet.hex()} has no file {file_cid.hex()}; list its files for the right name"
             )
-        return self._file(stored)
+        return self._file(wallet + file_cid, stored)
 
     def upload(self, upload_id: bytes) -> metarpc.FileAnswer:
         """An upload by id: what of it can be read already."""
@@ -146,7 +145,7 @@ class MetaReads:
                 break
             readable.append(PlacedSlice(record.spec, record.holders))
         progress = NOTE.get(self._state, upload_id) or b""
-        return metarpc.FileAnswer(self.stamp(), None, tuple(readable), progress, False)
+        return metarpc.FileAnswer(self.stamp(), None, b"", None, tuple(readable), progress, False)
 
     def files(self, wallet: bytes, after: bytes, limit: int) -> metarpc.FileList:
         """A wallet's files in order of name, from after one on."""
@@ -268,14 +267,15 @@ class MetaReads:
             tuple((item.time_ms, item.reason, item.delta) for item in history),
         )
 
-    def _file(self, stored: StoredFile) -> metarpc.FileAnswer:
+    def _file(self, key: bytes, stored: StoredFile) -> metarpc.FileAnswer:
         slices = []
         for digest in stored.digests:
             record = SLICE.get(self._state, digest)
             if record is None:
                 raise MetaError("slice", f"slice {digest.hex()} of {stored.record.name!r} is lost")
             slices.append(PlacedSlice(record.spec, record.holders))
-        return metarpc.FileAnswer(self.stamp(), stored.record, tuple(slices), b"", True)
+        proof = self._proof(FILE, key)
+        return metarpc.FileAnswer(self.stamp(), stored, proof, self._evidence(), tuple(slices), b"", True)
 
     def _copies(self, stored: StoredFile) -> int:
         least: int | None = None

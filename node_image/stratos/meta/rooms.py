@@ -1,6 +1,6 @@
 """Every room of the meta state in one place: its key prefix and the record under it.
 
-Records that outsiders check proofs of (sessions, allotments, placements, repair orders) are in `stratos.wire.metalog`;
+Records that outsiders check proofs of (sessions, allotments, placements, repair orders, files) are in `stratos.wire.metalog`;
 what only the log itself needs is declared here. Hot paths read by key: a room is walked only at epoch rolls, by the
 monitor's rare scans and by reads for people, because walking a room that just changed means sorting it. Composite
 suffixes are fixed-width, so concatenation is unambiguous.
@@ -9,7 +9,7 @@ suffixes are fixed-width, so concatenation is unambiguous.
 from msgspec import Struct
 
 from stratos.state import AmountTable, CounterTable, Table
-from stratos.wire.metalog import Allotment, FileRecord, Place, Placement, RepairOrder, Session, SliceSpec
+from stratos.wire.metalog import Allotment, Place, Placement, RepairOrder, Session, SliceSpec, StoredFile
 from stratos.wire.metarpc import CandidateRow, SettledReceipt
 from stratos.wire.receipts import TaskId
 from stratos.wire.scalars import Address, Amount, CidBytes, Count, Hash32, Height, ShortText, TimeMs, Uint
@@ -142,15 +142,6 @@ class SliceRecord(Struct, frozen=True, array_like=True):
     wallet: Address
     session: TaskId
     chosen: tuple[Address, ...]
-
-
-class StoredFile(Struct, frozen=True, array_like=True):
-    """A wallet's file with the digests of its slices in file order."""
-
-    record: FileRecord
-    digests: tuple[Hash32, ...]
-    upload: TaskId
-    created_ms: TimeMs
 
 
 class Earner(Struct, frozen=True, array_like=True):

@@ -36,7 +36,6 @@ from stratos.meta.rooms import (
     UPLOAD_COMPLETE,
     UPLOAD_OPEN,
     Holder,
-    StoredFile,
     Upload,
     u32,
     u64,
@@ -44,7 +43,7 @@ from stratos.meta.rooms import (
 from stratos.meta.scores import scored
 from stratos.meta.sessions import refund_pool, usable_session
 from stratos.state import Branch, Reader
-from stratos.wire.metalog import AbortUpload, FileRecord, PlacedSlice, SliceSpec
+from stratos.wire.metalog import AbortUpload, FileRecord, PlacedSlice, SliceSpec, StoredFile
 
 DEGRADED_COPIES = 3
 """Copies that are enough while fewer holders live than copies are wanted (protocol 7)."""

@@ -112,8 +112,10 @@ class MetaLink:
         *,
         deadline_seconds: float | None = None,
         try_seconds: float = TRY_SECONDS,
+        doubt: Callable[[R], str] | None = None,
     ) -> R:
-        """The answer of type `kind` from any meta node; raises RpcRefused (the request is at fault) or MetaUnreachable."""
+        """The answer of type `kind` from any meta node; raises RpcRefused (the request is at fault) or MetaUnreachable.
+        `doubt` says what is wrong with an answer, "" when nothing is: then the next node is asked."""
         deadline = time.monotonic() + (self.deadline_seconds if deadline_seconds is None else deadline_seconds)
         reason = "no meta node answered"
         turn = 0
@@ -136,12 +138,16 @@ class MetaLink:
             except (PeerUnreachable, RpcTimeout) as error:
                 reason = str(error)
             else:
-                if self._fresh(answer, least_height):
+                doubted = doubt(answer) if doubt is not None else ""
+                if doubted:
+                    reason = f"{self._endpoints[index].name} is not believed: {doubted}"
+                elif self._fresh(answer, least_height):
                     if turn:
                         with self._lock:
                             self._preferred = index
                     return answer
-                reason = f"{self._endpoints[index].name} lags behind"
+                else:
+                    reason = f"{self._endpoints[index].name} lags behind"
             turn += 1
             if turn % len(self._endpoints) == 0:
                 time.sleep(min(PAUSE_SECONDS, max(0.0, deadline - time.monotonic())))

@@ -32,6 +32,7 @@ SESSION_ROOM = b"meta/session/"
 ALLOTMENT_ROOM = b"meta/allot/"
 PLACEMENT_ROOM = b"meta/placement/"
 REPAIR_ROOM = b"meta/repair/"
+FILE_ROOM = b"meta/file/"
 KNOWN_HEADERS = 512
 KNOWN_SETS = 4
 
@@ -67,6 +68,21 @@ def placement_key(upload: bytes, first_index: int) -> bytes:
 def repair_key(order: bytes) -> bytes:
     """State key of a repair order."""
     return REPAIR_ROOM + order
+
+
+def file_key(wallet: bytes, file_cid: bytes) -> bytes:
+    """State key of a wallet's file."""
+    return FILE_ROOM + wallet + file_cid
+
+
+def prove(header: Header, key: bytes, record: Struct, proof: bytes) -> None:
+    """Check that `record` is under `key` in the state of a believed header; raises TokenError."""
+    try:
+        steps = decode(proof, StateProof)
+    except WireError as error:
+        raise TokenError(f"the proof is malformed: {error}", -7) from error
+    if not verify_state_proof(header.state_root, key, encode(record), steps):
+        raise TokenError(f"{type(record).__name__} is not in the state of meta block {header.height}; get a new token")
 
 
 def genesis_authorities(genesis: Genesis) -> ValidatorSet:
@@ -157,8 +173,8 @@ class TokenVerifier:
         if token.holder != holder:
             raise TokenError(f"the token is for holder {token.holder.hex()}; show each holder its own", -7)
         header = self._header(token.evidence)
-        self._prove(header, session_key(token.session.id), token.session, token.session_proof)
-        self._prove(header, allotment_key(token.session.id, holder), token.allotment, token.allotment_proof)
+        prove(header, session_key(token.session.id), token.session, token.session_proof)
+        prove(header, allotment_key(token.session.id, holder), token.allotment, token.allotment_proof)
         self._live(token.session)
         until = min(header.time_ms + self._max_age_ms, token.session.expiry_ms)
         return token.session, token.allotment, until
@@ -169,14 +185,14 @@ class TokenVerifier:
         placement = token.placement
         if placement.session != token.session.id:
             raise TokenError("the placement was made for another session; show the session it names", -7)
-        self._prove(header, placement_key(placement.upload, placement.first_index), placement, token.placement_proof)
-        self._prove(header, session_key(token.session.id), token.session, token.session_proof)
+        prove(header, placement_key(placement.upload, placement.first_index), placement, token.placement_proof)
+        prove(header, session_key(token.session.id), token.session, token.session_proof)
         return placement, token.session
 
     def repair(self, token: RepairToken) -> RepairOrder:
         """A repair order in force; raises TokenError."""
         header = self._header(token.evidence)
-        self._prove(header, repair_key(token.order.id), token.order, token.order_proof)
+        prove(header, repair_key(token.order.id), token.order, token.order_proof)
         if token.order.expiry_ms < self._now_ms():
             raise TokenError("the repair order has expired; ask the meta layer for open orders")
         return token.order
@@ -193,14 +209,3 @@ class TokenVerifier:
             raise TokenError(f"session {session.id.hex()} is closed; open a new one")
         if session.expiry_ms < self._now_ms():
             raise TokenError(f"session {session.id.hex()} has expired; open a new one")
-
-    @staticmethod
-    def _prove(header: Header, key: bytes, record: Struct, proof: bytes) -> None:
-        try:
-            steps = decode(proof, StateProof)
-        except WireError as error:
-            raise TokenError(f"the proof is malformed: {error}", -7) from error
-        if not verify_state_proof(header.state_root, key, encode(record), steps):
-            raise TokenError(
-                f"{type(record).__name__} is not in the state of meta block {header.height}; get a new token"
-            )

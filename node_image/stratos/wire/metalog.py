@@ -113,6 +113,15 @@ class FileRecord(Struct, frozen=True, array_like=True):
     slices: Annotated[tuple[Count, ...], Meta(max_length=limits.MAX_SLICES_PER_FILE)]
 
 
+class StoredFile(Struct, frozen=True, array_like=True):
+    """A wallet's file with the digests of its slices in file order, as the meta layer's state holds it."""
+
+    record: FileRecord
+    digests: Annotated[tuple[Hash32, ...], Meta(max_length=limits.MAX_SLICES_PER_FILE)]
+    upload: TaskId
+    created_ms: TimeMs
+
+
 class CompleteUpload(Struct, frozen=True, array_like=True, tag="complete"):
     """Session-signed. Last receipts and the files of the upload; refused unless every slice has enough durable copies."""
 

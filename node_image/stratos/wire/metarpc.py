@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from stratos.wire import limits
 from stratos.wire.block import Commit, Event, Header, ValidatorList
-from stratos.wire.metalog import FileRecord, HolderInfo, PlacedSlice
+from stratos.wire.metalog import HolderInfo, PlacedSlice, StoredFile
 from stratos.wire.receipts import Receipt, TaskId
 from stratos.wire.scalars import (
     Address,
@@ -22,7 +22,7 @@ from stratos.wire.scalars import (
     TimeMs,
     Uint,
 )
-from stratos.wire.transfer import PlacementToken, RepairToken, SessionToken
+from stratos.wire.transfer import MetaEvidence, PlacementToken, RawProof, RepairToken, SessionToken
 
 
 class Stamp(Struct, frozen=True, array_like=True):
@@ -118,10 +118,13 @@ class GetUpload(Struct, frozen=True, array_like=True, tag="get_upload"):
 
 
 class FileAnswer(Struct, frozen=True, array_like=True, tag="file"):
-    """`slices` in file order with the holders that have them now; `complete` False for an upload in progress."""
+    """`slices` in file order with the holders that have them now; `complete` False for an upload in progress. A complete
+    file is `stored` in the state, with the proof that it is: which bytes belong to a handle need not be believed."""
 
     stamp: Stamp
-    file: FileRecord | None
+    stored: StoredFile | None
+    proof: RawProof
+    evidence: MetaEvidence | None
     slices: Annotated[tuple[PlacedSlice, ...], Meta(max_length=limits.MAX_SLICES_PER_FILE)]
     progress: Annotated[bytes, Meta(max_length=64 * limits.KIB)]
     complete: bool
