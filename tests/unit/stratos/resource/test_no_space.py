@@ -2,19 +2,25 @@
 
 import os
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
-from bulk_net import Net, spec_of
+from bulk_net import Holder, Net, spec_of
 
 from stratos.crypto.keys import NodeKey
 from stratos.resource.accounts import AccountError, receipt_bytes
 from stratos.resource.books import Books
 from stratos.resource.journal import Journal, JournalError, Settled, pack
+from stratos.resource.metalink import MetaLink
+from stratos.resource.repair import RepairWorker
+from stratos.resource.store import file_bytes
 from stratos.wire.limits import KIB
-from stratos.wire.metalog import SESSION_OPEN, Allotment, Session
+from stratos.wire.metalog import SESSION_OPEN, Allotment, HolderInfo, RepairReceipts, Session
+from stratos.wire.metarpc import GetNetwork, Network, Stamp
 from stratos.wire.receipts import (
     DOWNLOAD,
     EMPTY_CHAIN,
@@ -176,3 +182,62 @@ def test_an_upload_that_does_not_fit_is_told_and_not_held(plain_net: Net, here_b
         assert len(holder.store) == here_before
         assert bool(holder.store.used_bytes) == here_before
     assert all(ack.receipt is not None for ack in upload()[1].values())
+
+
+class OrdersOnly:
+    """What the repair worker asks of the meta layer: where holders are, and to take its receipts."""
+
+    def __init__(self, net: Net) -> None:
+        self._net = net
+        self.submitted: list[RepairReceipts] = []
+
+    def call(self, _request: GetNetwork, _kind: type[Network], **_: object) -> Network:
+        none = b"\0" * 20
+        rows = tuple(
+            HolderInfo(
+                holder.address, holder.key.public_key, none, none, "h", "n", holder.endpoint, "active", 1, 1, 1, 1
+            )
+            for holder in self._net.holders
+        )
+        return Network(Stamp(1, NETWORK, 0, 1), rows, NETWORK, 1)
+
+    def submit(self, body: RepairReceipts, **_: object) -> None:
+        self.submitted.append(body)
+
+
+def repair_worker(target: Holder, meta: OrdersOnly) -> RepairWorker:
+    return RepairWorker(
+        services=target.services,
+        meta=cast(MetaLink, meta),
+        key=target.key,
+        stop=threading.Event(),
+        dropped=lambda _height: None,
+    )
+
+
+@pytest.mark.parametrize("short_of", ["slices", "books"])
+def test_a_repair_that_does_not_fit_waits(plain_net: Net, short_of: str) -> None:
+    """Without room nothing is fetched in vain or signed for, the worker lives, and with room the order is carried out."""
+    net = plain_net
+    data = os.urandom(200 * KIB)
+    spec = spec_of(data)
+    (source,) = net.start(1)
+    (target,) = net.start(1, limit_bytes=100 * KIB if short_of == "slices" else 1 << 30)
+    writer = source.store.begin(spec.digest, spec.length)
+    writer.write(memoryview(data))
+    writer.finish(spec.pieces_root)
+    source.store.commit([writer])
+    token = net.meta.repair_token(target.address, [spec], source.address)
+    meta = OrdersOnly(net)
+    end = len(data) * 2
+    if short_of == "books":
+        while (end := (target.folder / "journal").stat().st_size) < file_bytes(len(data)):
+            target.books.repair_settled(os.urandom(16), 1)
+    with files_end_at(end):
+        assert not repair_worker(target, meta)._carry_out(token)
+    assert meta.submitted == [] and target.books.held_indices(REPAIR, token.order.id) == ()
+    if short_of == "slices":
+        assert source.services.counters.connections == 0
+    assert repair_worker(net.restart(target), meta)._carry_out(token)
+    [body] = meta.submitted
+    assert body.receipts[0].indices == (0,) and spec.digest in net.holders[1].store
