@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from orchestrator.audit.rational import product, quotient, trunc
 from orchestrator.errors import BadInput, VerdictFailed
-from orchestrator.rewards.receipts import receipts_defect
+from orchestrator.rewards.receipts import receipts_defect, row_receipts
 from orchestrator.rewards.register import CertifiedRegister, Registered
 from orchestrator.rewards.sessions import PayerKeys
 from stratos.bft.blocks import entries_root, header_hash
@@ -39,7 +39,6 @@ from stratos.wire.chainrpc import MAX_BRIDGE_BLOCKS, BridgeBlocks, GetBlock, Get
 from stratos.wire.codec import decode, encode
 from stratos.wire.genesis import Genesis, genesis_hash
 from stratos.wire.metalog import ChainBlock
-from stratos.wire.metarpc import EpochReceipts, GetEpochReceipts
 from stratos.wire.receipts import DOWNLOAD, TAG_RECEIPT
 from stratos.wire.txs import TAG_ACTION, Tx, VolumeReport, action_body
 
@@ -233,7 +232,7 @@ def _receipts(
     genesis: Genesis, network: Network, report: VolumeReport, node: Registered, volume: int
 ) -> tuple[int, int]:
     """(receipts behind a node's row, those whose payer's key is proven), all signatures checked."""
-    answer = network.ask_meta(GetEpochReceipts(report.epoch, node.address), EpochReceipts)
+    answer = row_receipts(network, report.epoch, node.address)
     defect = receipts_defect(answer, node=node.address, receipts_root=report.receipts_root)
     if defect or answer.leaf.volume_noz != volume:
         raise VerdictFailed(

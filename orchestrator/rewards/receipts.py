@@ -41,6 +41,8 @@ from stratos.wire.txs import ReportRow
 
 R = TypeVar("R", bound=Struct)
 ANSWER_SECONDS = 10.0
+MAX_RECEIPTS_OF_A_ROW = 1_000_000
+"""A meta node that lies about how many there are cannot keep its reader busy for ever."""
 
 
 class MetaNodes(Protocol):
@@ -157,7 +159,7 @@ def reported_rows(
     leaves = len(rows)
     for row in rows:
         try:
-            answer = meta.ask_meta(GetEpochReceipts(epoch, row.node), EpochReceipts)
+            answer = row_receipts(meta, epoch, row.node)
         except Refused as error:
             raise EnvironmentFault(
                 f"the receipts of {name(row.node)} in epoch {epoch} cannot be had: {error.sentence}"
@@ -179,10 +181,27 @@ def reported_rows(
     return tuple(found), leaves, findings
 
 
+def row_receipts(meta: MetaNodes, epoch: int, node: bytes) -> EpochReceipts:
+    """All receipts of a node's row in one answer, whose pages are asked for one after the other.
+
+    Reading ends where the pages stop to fit together; what is missing then is for `receipts_defect` to tell.
+    """
+    answer = meta.ask_meta(GetEpochReceipts(epoch, node), EpochReceipts)
+    receipts = list(answer.receipts)
+    while len(receipts) < min(answer.total, MAX_RECEIPTS_OF_A_ROW):
+        page = meta.ask_meta(GetEpochReceipts(epoch, node, len(receipts)), EpochReceipts)
+        if not page.receipts or (page.leaf, page.total) != (answer.leaf, answer.total):
+            break
+        receipts.extend(page.receipts)
+    return msgspec.structs.replace(answer, receipts=tuple(receipts))
+
+
 def receipts_defect(answer: EpochReceipts, *, node: bytes, receipts_root: bytes) -> str:
     """Why these receipts are not what the report's root commits to, "" when they are."""
     if answer.leaf.node != node or any(one.receipt.body.earner != node for one in answer.receipts):
         return "receipts of another node"
+    if len(answer.receipts) < answer.total:
+        return f"only {len(answer.receipts)} of {answer.total} receipts"
     if merkle_root([encode(one) for one in answer.receipts]) != answer.leaf.receipts_root:
         return "receipts that do not make their root"
     if not verify_merkle(receipts_root, encode(answer.leaf), answer.index, answer.count, answer.path):

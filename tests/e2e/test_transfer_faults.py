@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import signal
+import socket
+import ssl
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from up_driver import Tool, eventually
+from transfer_net import MIB, Net, digest_of, holders_of, names_of, raised
+from up_driver import eventually
 
-from stratos.client import Client, NotEnoughOzone, NotFound, ObjectToPut, Unreachable, UploadFile
+from orchestrator.testnet.control import kill_nodes, start_nodes
+from orchestrator.testnet.folder import TestnetFolder
+from stratos.client import NotEnoughOzone, NotFound, ObjectToPut, Unreachable, UploadFile
 from stratos.client.ledgerfile import ReceiptLine, read_ledger
 from stratos.client.proven import file_doubt
 from stratos.client.remote import RemoteFile
@@ -26,79 +28,17 @@ from stratos.crypto.handle import Handle, parse_handle
 from stratos.crypto.keyfile import save_key
 from stratos.crypto.keys import WalletKey
 from stratos.meta.placement import serving_order
-from stratos.resource.pieces import SliceHashes
 from stratos.wire.metarpc import FileAnswer, GetFile, GetOzone, OzoneSheet
 
-NET = """
-all:
-  vars:
-    ansible_connection: local
-    stratos_copies: 4
-    stratos_block_seconds: 0.5
-    stratos_meta_block_seconds: 0.5
-    stratos_epoch_seconds: 20
-    stratos_day_seconds: 60
-    stratos_status_seconds: 1
-    stratos_suspend_offline_seconds: 600
-    stratos_slice_bytes: 1 MiB
-  children:
-    validators: {hosts: {v1: }}
-    meta: {hosts: {"m[1:4]": }}
-    resource: {hosts: {"r[1:6]": }}
-"""
-MIB = 1024 * 1024
+
+@pytest.fixture(scope="module", params=["tls"])
+def net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
+    """Six holders; what must not depend on how slice bytes travel is said once more with `BOTH`."""
+    with raised(tmp_path_factory.mktemp("transfer"), transport=request.param) as testnet:
+        yield testnet
 
 
-class Net:
-    """The running testnet of this file's tests."""
-
-    def __init__(self, tool: Tool, folder: Path) -> None:
-        self.tool = tool
-        self.folder = folder
-
-    def client(self, wallet: str = "user", deadline_seconds: float = 60.0) -> Client:
-        return Client.from_testnet(self.folder, wallet=wallet, deadline_seconds=deadline_seconds)
-
-    def ready(self, name: str) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads((self.folder / "nodes" / name / "ready.json").read_text())
-        return document
-
-    def pid(self, name: str) -> int:
-        return int(self.ready(name)["pid"])
-
-    def http(self, name: str, path: str) -> Any:
-        with urllib.request.urlopen(
-            f"http://127.0.0.1:{self.ready(name)['ports']['http']}{path}", timeout=10
-        ) as answer:
-            return json.load(answer)
-
-    def unsubmitted(self, client: Client) -> int:
-        """noz that holders have served and not handed in yet."""
-        return sum(self.http(name, "/status")["unsubmitted_noz"] for name in names_of(client).values())
-
-    def slice_files(self) -> list[Path]:
-        return [path for path in self.folder.glob("nodes/r*/data/slices/slices/*/*") if path.is_file()]
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
-    """One validator, four meta nodes, six holders, slices of 1 MiB."""
-    folder = tmp_path_factory.mktemp("transfer")
-    tool = Tool(folder)
-    tool.write(NET)
-    report = tool.json("up")
-    yield Net(tool, Path(report["folder"]))
-    assert tool.run("down", "--purge").returncode == 0
-    eventually(lambda: tool.processes() == [])
-
-
-def names_of(client: Client) -> dict[bytes, str]:
-    return {address: info.name for address, info in client._core.directory().items()}
-
-
-def holders_of(remote: RemoteFile) -> list[tuple[bytes, ...]]:
-    remote.refresh()
-    return [placed.holders for placed in remote.slices]
+BOTH = pytest.mark.parametrize("net", ["tls", "plain"], indirect=True)
 
 
 def _progress(remote: RemoteFile) -> bytes:
@@ -106,6 +46,7 @@ def _progress(remote: RemoteFile) -> bytes:
     return remote.progress
 
 
+@BOTH
 @pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, MIB, 5 * MIB + 3])
 def test_a_file_of_any_size_comes_back(net: Net, tmp_path: Path, size: int) -> None:
     """Put and get through the command line give the same bytes, four copies, and charge copies and the repair reserve."""
@@ -124,6 +65,7 @@ def _slices(size: int) -> list[int]:
     return [min(MIB, size - start) for start in range(0, size, MIB)]
 
 
+@BOTH
 def test_ranges_streams_and_batches_are_exact(net: Net) -> None:
     """Any range, a stream from the middle, and many small objects at once are byte for byte right."""
     data = os.urandom(3 * MIB + 500)
@@ -143,6 +85,22 @@ def test_ranges_streams_and_batches_are_exact(net: Net) -> None:
         stored = client.put_many(objects)
         assert client.get_many([each.handle for each in stored]) == [each.data for each in objects]
         assert {each.copies for each in stored} == {4}
+
+
+@BOTH
+def test_slices_travel_as_the_inventory_says(net: Net, request: pytest.FixtureRequest) -> None:
+    """On a plain slice port a holder names its key in the clear at once; on the other kind it talks TLS 1.3."""
+    with net.client() as client:
+        holder = next(iter(client._core.directory().values()))
+    host, _, port = holder.network_address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as caller:
+        if request.node.callspec.params["net"] == "plain":
+            assert holder.public_key in caller.recv(4096)
+            return
+        anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+        with anybody.wrap_socket(caller) as wrapped:
+            assert wrapped.version() == "TLSv1.3"
 
 
 def test_an_unfinished_upload_is_read_while_it_grows(net: Net) -> None:
@@ -169,9 +127,7 @@ def test_an_aborted_upload_costs_nothing(net: Net) -> None:
         eventually(lambda: net.unsubmitted(client) == 0)
         before = client.balance()
         data = os.urandom(300_000)
-        hashes = SliceHashes()
-        hashes.update(data)
-        digest = hashes.finish().hex()
+        digest = digest_of(data).hex()
         with client.begin_upload() as upload:
             upload.add(data)
             eventually(lambda: sum(path.name == digest for path in net.slice_files()) == 4)
@@ -232,8 +188,9 @@ def test_a_dead_meta_node_is_not_missed(net: Net) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-def test_a_dead_holder_is_replaced(net: Net) -> None:
-    """With a holder gone, its files are read from others, new ones get four copies elsewhere, and its slices are copied
+@pytest.mark.parametrize(("net", "killed"), [("tls", False), ("plain", True)], indirect=["net"])
+def test_a_dead_holder_is_replaced(net: Net, killed: bool) -> None:
+    """With a holder gone (silent, or killed), its files are read from others, new ones get four copies elsewhere, and its slices are copied
     again without anybody asking; when it comes back its surplus copies are dropped."""
     data = os.urandom(3 * MIB)
     with net.client() as client:
@@ -243,7 +200,10 @@ def test_a_dead_holder_is_replaced(net: Net) -> None:
         victim = serving_order(client.wallet.address, placed.spec.digest, client._core.epoch(), placed.holders)[0]
         name = names_of(client)[victim]
         pid = net.pid(name)
-        os.kill(pid, signal.SIGSTOP)
+        if killed:
+            kill_nodes(TestnetFolder(net.folder), [name])
+        else:
+            os.kill(pid, signal.SIGSTOP)
         try:
             assert client.read(handle) == data
             again = client.put(os.urandom(3 * MIB), name="after.bin")
@@ -253,7 +213,10 @@ def test_a_dead_holder_is_replaced(net: Net) -> None:
             )
             assert all(victim not in holders for holders in holders_of(client.open(again.handle)))
         finally:
-            os.kill(pid, signal.SIGCONT)
+            if killed:
+                start_nodes(TestnetFolder(net.folder), [name])
+            else:
+                os.kill(pid, signal.SIGCONT)
         digest = placed.spec.digest.hex()
         gone = net.folder / "nodes" / name / "data" / "slices" / "slices" / digest[:1] / digest
         eventually(lambda: not gone.exists(), seconds=60)

@@ -1,12 +1,15 @@
 """Repair: copies that are gone are made again, without anybody asking (protocol 7).
 
-A holder past its grace (or leaving, or removed) no longer counts. For each of its slices with too few copies left, fewest
+A holder past its grace (or leaving, or removed) no longer counts. Every round of the monitor looks at a bounded number
+of slices that may lack a copy and goes on where the round before stopped. For those with too few copies left, fewest
 first, a new holder is drawn by the placement lottery and gets an order: one per source and range of slices, bounded in
 bytes, a bounded number open per target, so that readers keep their share of every node. Orders not carried out in time
-expire, cost standing, and are drawn again. As soon as a slice has enough copies elsewhere, the lost holder is told to drop
-its own, which is how surplus copies vanish when it returns. The new holder earns the bytes from the repair reserve, which
-the leaver's fee refills.
+expire, cost standing, and are drawn again. As soon as a slice has enough copies elsewhere, the lost holder is told to
+drop its own, which is how surplus copies vanish when it returns. The new holder earns the bytes from the repair reserve,
+which the leaver's fee refills.
 """
+
+from bisect import bisect_right
 
 from blake3 import blake3
 
@@ -25,6 +28,7 @@ from stratos.meta.rooms import (
     REMOVED,
     REPAIR,
     REPAIRING,
+    SCANNED,
     SHARE,
     SHORT,
     SLICE,
@@ -42,6 +46,8 @@ from stratos.wire.receipts import REPAIR as REPAIR_KIND
 ORDER_BYTES = 256 * MIB
 ORDERS_PER_TARGET = 4
 SCANNED_PER_ROUND = 4_096
+SHORT_SCAN = b"short"
+"""Stands for the list of short slices where a scan goes by lost holder."""
 SLOWEST_BYTES_PER_SECOND = MIB
 REPAIR_SESSION = b"repair" + b"\0" * 10
 
@@ -78,37 +84,50 @@ def plan(branch: Branch, context: BlockContext) -> None:
 
 def _wanted(branch: Branch, context: BlockContext, known: dict[bytes, Holder | None]) -> list[tuple[int, bytes, bytes]]:
     """(live copies, digest, lost holder) of slices that need a copy; slices that have enough leave the lost holder."""
-    wanted: list[tuple[int, bytes, bytes]] = []
-    listed: set[bytes] = set()
-    scanned = 0
-    for address, holder in sorted(known.items()):
-        if holder is None or not holder.repairing:
-            continue
-        for digest in held_slices(branch, address):
-            scanned += 1
-            if scanned > SCANNED_PER_ROUND:
-                return wanted
-            record = SLICE.get(branch, digest)
-            if record is None:
-                continue
-            live = live_holders(branch, record, known)
-            if len(live) >= record.copies:
-                remove_copy(branch, context, record, address)
-                order_drop(branch, context, address, digest)
-            elif digest not in listed and len(live) + len(REPAIRING.get(branch, digest) or ()) < record.copies:
-                listed.add(digest)
-                wanted.append((len(live), digest, address))
-    for digest, _ in list(SHORT.items(branch)):
-        scanned += 1
-        if scanned > SCANNED_PER_ROUND:
-            break
+    wanted: dict[bytes, tuple[int, bytes, bytes]] = {}
+    for name, digest in _scan(branch, known):
         record = SLICE.get(branch, digest)
         live = live_holders(branch, record, known) if record is not None else []
         if record is None or len(live) >= record.copies:
-            SHORT.set(branch, digest, 0)
-        elif digest not in listed and len(live) + len(REPAIRING.get(branch, digest) or ()) < record.copies:
-            wanted.append((len(live), digest, live[0] if live else record.holders[0] if record.holders else b"\0" * 20))
-    return wanted
+            if name == SHORT_SCAN:
+                SHORT.set(branch, digest, 0)
+            elif record is not None:
+                remove_copy(branch, context, record, name)
+                order_drop(branch, context, name, digest)
+        elif digest not in wanted and len(live) + len(REPAIRING.get(branch, digest) or ()) < record.copies:
+            missed = (live or record.holders or (b"\0" * 20,))[0] if name == SHORT_SCAN else name
+            wanted[digest] = (len(live), digest, missed)
+    return list(wanted.values())
+
+
+def _scan(branch: Branch, known: dict[bytes, Holder | None]) -> list[tuple[bytes, bytes]]:
+    """(list, digest) of what this round looks at: a stretch of every lost holder's slices and of the short ones.
+
+    Each list goes on behind the digest it stopped at the round before and starts again at its end, so slices that
+    cannot be helped now never hide the later ones. Lists too short for their part of the round leave the rest of it to
+    the longer ones.
+    """
+    lists = [
+        (name, digests)
+        for name, holder in sorted(known.items())
+        if holder is not None and holder.repairing and (digests := held_slices(branch, name))
+    ]
+    if short := [digest for digest, _ in SHORT.items(branch)]:
+        lists.append((SHORT_SCAN, short))
+    # A cursor outlives neither its list nor the absence of its holder: the room stays as small as what is missing.
+    for name in sorted({name for name, _ in SCANNED.items(branch)} - {name for name, _ in lists}):
+        SCANNED.delete(branch, name)
+    scan: list[tuple[bytes, bytes]] = []
+    for position, (name, digests) in enumerate(sorted(lists, key=lambda one: (len(one[1]), one[0]))):
+        part = max(1, (SCANNED_PER_ROUND - len(scan)) // (len(lists) - position))
+        start = bisect_right(digests, SCANNED.get(branch, name) or b"")
+        looked = (digests[start:] + digests[:start])[:part]
+        scan.extend((name, digest) for digest in looked)
+        if len(looked) < len(digests):
+            SCANNED.set(branch, name, looked[-1])
+        else:
+            SCANNED.delete(branch, name)
+    return scan
 
 
 def _assign(

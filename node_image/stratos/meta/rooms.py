@@ -267,6 +267,8 @@ REPAIRING = Table(b"meta/repairing/", tuple[bytes, ...])
 """digest -> targets of open repair orders for it."""
 SHORT = CounterTable(b"meta/short/")
 """Digests with fewer copies than wanted although no holder was lost (degraded uploads, failed possession)."""
+SCANNED = Table(b"meta/scanned/", bytes)
+"""lost holder (or the list of short slices) -> digest at which the last scan for missing copies stopped."""
 NEWS = CounterTable(b"meta/news/")
 """holder -> height of the last change in its repair orders or drops (what it waits for)."""
 MIGRATED = AmountTable(b"meta/migrated/")

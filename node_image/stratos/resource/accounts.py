@@ -167,6 +167,12 @@ class HeldAccount:
             self.receipt = Receipt(body, b"", signer.sign(receipt_bytes(genesis_hash, body)))
         return HeldIndices(self.receipt, indices)
 
+    def copy(self) -> "HeldAccount":
+        """The same account, to try something on."""
+        other = HeldAccount(kind=self.kind, task=self.task)
+        other.lengths, other.total_noz, other.receipt = dict(self.lengths), self.total_noz, self.receipt
+        return other
+
     def restore(self, index: int, length: int, receipt: Receipt) -> None:
         """Take one item back from the journal."""
         if index not in self.lengths:

@@ -3,19 +3,24 @@
 Every change is in the journal before the bytes it stands for move on (downloads) or before it is acknowledged (uploads). At
 start the books are read back from the journal, so that cumulative receipts go on where they stopped. A session that the
 books have never seen begins at what the meta layer has already charged for this holder, which is in its token.
+
+What the journal refuses does not happen: the account is as it was before, and the caller is told to go elsewhere.
 """
 
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import structlog
+
 from stratos.crypto.keys import NodeKey
 from stratos.resource.accounts import AccountError, HeldAccount, LedgerLine, SessionAccount
-from stratos.resource.journal import Held, Journal, Opened, Ordered, Record, Served, Settled, Voided
+from stratos.resource.journal import Held, Journal, JournalError, Opened, Ordered, Record, Served, Settled, Voided
 from stratos.wire.metalog import Allotment, HeldIndices, ServedTasks, Session
 from stratos.wire.receipts import DOWNLOAD, REPAIR, DownloadTask, Receipt
 
 COMPACT_BYTES = 64 * 1024 * 1024
+_log = structlog.get_logger("stratos.resource.books")
 
 
 class Books:
@@ -35,7 +40,10 @@ class Books:
             self._replay(record)
         self._journal.records.clear()
         if self._journal.size > COMPACT_BYTES:
-            self._journal.rewrite(self._live_records())
+            try:
+                self._journal.rewrite(self._live_records())
+            except JournalError as error:
+                _log.warning("the journal stays long", reason=str(error))
 
     # -- downloads
 
@@ -52,13 +60,15 @@ class Books:
                     total_noz=allotment.charged_noz,
                     digest=allotment.digest,
                 )
-                self._sessions[session.id] = account
             elif allotment.allotted_noz <= account.allotted_noz:
                 return
-            account.allow(session, allotment)
-            self._journal.append(
-                Opened(session.id, session.wallet, session.key, account.total_noz, account.digest, account.allotted_noz)
+            self._gate(
+                Opened(
+                    session.id, session.wallet, session.key, account.total_noz, account.digest, allotment.allotted_noz
+                )
             )
+            self._sessions[session.id] = account
+            account.allow(session, allotment)
 
     def is_stale(self, session: bytes, now_ms: int) -> bool:
         """Whether a fresh token has to be shown before anything more is served."""
@@ -72,17 +82,21 @@ class Books:
             return None if account is None else account.key
 
     def admit(self, session: bytes, receipt: Receipt, task: DownloadTask) -> None:
-        """Accept the receipt that opens a step; raises AccountError."""
+        """Accept the receipt that opens a step; raises AccountError and changes nothing."""
         with self._lock:
             account = self._known(session)
             account.admit(receipt, task, earner=self._key.address, epoch=self._epoch(), genesis_hash=self._genesis_hash)
-            self._journal.append(Served(session, receipt, task))
+            try:
+                self._gate(Served(session, receipt, task))
+            except AccountError:
+                account.void_last()
+                raise
 
     def void_last(self, session: bytes) -> None:
         """Take back the step admitted last, which could not be delivered."""
         with self._lock:
             if self._known(session).void_last():
-                self._journal.append(Voided(session))
+                self._journal.note(Voided(session))
 
     def last_receipt(self, session: bytes) -> Receipt | None:
         """The last receipt of a session, as signed by its client."""
@@ -116,26 +130,26 @@ class Books:
             account = self._sessions.get(session)
             if account is not None and total_noz > account.ordered_noz:
                 account.ordered(total_noz, digest)
-                self._journal.append(Ordered(session, total_noz, digest))
+                self._journal.note(Ordered(session, total_noz, digest))
 
     # -- uploads and repairs
 
     def hold(self, kind: int, task: bytes, items: Iterable[tuple[int, int]], *, epoch: int) -> HeldIndices:
-        """Sign for durable (index, length) items of an upload or repair order."""
+        """Sign for durable (index, length) items of an upload or repair order; raises JournalError and changes nothing."""
         items = tuple(items)
         with self._lock:
-            account = self._held.get((kind, task))
-            if account is None:
-                account = self._held[kind, task] = HeldAccount(kind=kind, task=task)
+            before = self._held.get((kind, task)) or HeldAccount(kind=kind, task=task)
+            account = before.copy()
             held = account.hold(items, epoch=epoch, signer=self._key, genesis_hash=self._genesis_hash)
             self._journal.append(Held(kind, task, items, held.receipt))
+            self._held[kind, task] = account
             return held
 
     def repair_settled(self, task: bytes, total_noz: int) -> None:
         """A repair receipt of this total has been ordered."""
         with self._lock:
             self._settled[task] = max(total_noz, self._settled.get(task, 0))
-            self._journal.append(Settled(task, total_noz))
+            self._journal.note(Settled(task, total_noz))
 
     def unsettled_repairs(self) -> list[HeldIndices]:
         """Repair receipts the meta layer has not ordered yet."""
@@ -158,7 +172,7 @@ class Books:
             account = self._held.get((REPAIR, task))
             if account is not None and account.receipt is not None and account.receipt.body == receipt.body:
                 account.receipt = receipt
-                self._journal.append(Held(REPAIR, task, (), receipt))
+                self._journal.note(Held(REPAIR, task, (), receipt))
 
     # -- for people and the audit
 
@@ -182,6 +196,13 @@ class Books:
         self._journal.close()
 
     # -- inside
+
+    def _gate(self, record: Record) -> None:
+        """Write what a download waits for; raises AccountError when the journal does not take it."""
+        try:
+            self._journal.append(record)
+        except JournalError as error:
+            raise AccountError(f"{error}; ask another holder", -1) from error
 
     def _known(self, session: bytes) -> SessionAccount:
         account = self._sessions.get(session)

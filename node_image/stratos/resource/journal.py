@@ -4,6 +4,10 @@ Entries are u32 length | u32 CRC-32 | msgpack record. An entry is in the kernel 
 `kill -9` loses nothing), and on disk a moment later: one thread syncs for everybody, and `sync` waits for it where an
 acknowledgement must outlive a power cut. A torn tail is cut off at start. When most of it is history, the live
 accounts are written anew beside it and renamed over it.
+
+On a full disk nothing is half written: an entry that does not fit is taken back whole, so that entries after it are
+still found at the next start. Entries that something waits for (`append`) are refused then; those that only tell what has
+happened already (`note`) are kept and written before the next one that fits.
 """
 
 import os
@@ -11,16 +15,22 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from stratos.resource.store import StoreError
 from stratos.wire.receipts import DownloadTask, Receipt
 
 _HEAD = struct.Struct(">II")
 MAX_RECORD_BYTES = 1 << 20
 SYNC_SECONDS = 0.2
+
+
+class JournalError(StoreError):
+    """The entry could not be written, so what it stands for must not happen."""
 
 
 class Opened(Struct, frozen=True, array_like=True, tag="opened"):
@@ -123,41 +133,72 @@ class Journal:
         self._durable = 0
         self._closing = False
         self._failure: OSError | None = None
+        self._waiting = b""
+        """Noted, and not written yet."""
         self._thread = threading.Thread(target=self._sync_loop, name="journal-sync", daemon=True)
         self._thread.start()
 
     def append(self, *records: Record) -> int:
-        """Hand entries to the kernel; returns a mark for `sync`. Raises OSError when the disk refuses."""
+        """Hand entries to the kernel; returns a mark for `sync`. Raises JournalError, with nothing written."""
         data = b"".join([pack(record) for record in records])
         with self._lock:
-            if self._failure is not None:
-                raise self._failure
-            view = memoryview(data)
-            while len(view):
-                view = view[os.write(self._descriptor, view) :]
-            self.size += len(data)
-            self._written += 1
-            self._changed.notify()
+            self._write(data)
             return self._written
 
+    def note(self, *records: Record) -> None:
+        """Entries that are true whether or not they can be written now; they never come after later ones."""
+        data = b"".join([pack(record) for record in records])
+        with self._lock:
+            try:
+                self._write(data)
+            except JournalError:
+                self._waiting += data
+
+    def _write(self, data: bytes) -> None:
+        if self._failure is not None:
+            raise JournalError(_sentence(self._failure)) from self._failure
+        view = memoryview(self._waiting + data)
+        try:
+            while len(view):
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            try:
+                os.ftruncate(self._descriptor, self.size)
+                os.lseek(self._descriptor, self.size, os.SEEK_SET)
+            except OSError as worse:
+                self._failure = worse
+            raise JournalError(_sentence(error)) from error
+        self.size += len(self._waiting) + len(data)
+        self._waiting = b""
+        self._written += 1
+        self._changed.notify()
+
     def sync(self, mark: int) -> None:
-        """Wait until everything up to `mark` is on disk."""
+        """Wait until everything up to `mark` is on disk; raises JournalError."""
         with self._lock:
             while self._durable < mark and self._failure is None:
                 self._changed.notify()
                 self._urgent = True
                 self._synced.wait()
             if self._failure is not None:
-                raise self._failure
+                raise JournalError(_sentence(self._failure)) from self._failure
 
     _urgent = False
 
     def rewrite(self, records: Iterable[Record]) -> None:
-        """Replace the journal by these entries, atomically."""
+        """Replace the journal by these entries, atomically; raises JournalError and leaves it as it is."""
         with self._lock:
             beside = self.path.with_suffix(".new")
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            size = 0
+            try:
+                self._descriptor, self.size = self._replaced(beside, records)
+            except OSError as error:
+                beside.unlink(missing_ok=True)
+                raise JournalError(_sentence(error)) from error
+
+    def _replaced(self, beside: Path, records: Iterable[Record]) -> tuple[int, int]:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        size = 0
+        try:
             for record in records:
                 data = pack(record)
                 size += len(data)
@@ -166,20 +207,25 @@ class Journal:
                     view = view[os.write(descriptor, view) :]
             os.fdatasync(descriptor)
             os.rename(beside, self.path)
-            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-            os.close(self._descriptor)
-            self._descriptor = descriptor
-            self.size = size
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(self._descriptor)
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return descriptor, size
 
     def close(self) -> None:
         """Sync and close."""
         with self._lock:
             if self._closing:
                 return
+            if self._waiting:
+                with suppress(JournalError):
+                    self._write(b"")
             self._closing = True
             self._changed.notify()
         self._thread.join()
@@ -209,3 +255,7 @@ class Journal:
                 self._durable = max(self._durable, mark)
                 self._failure = failure or self._failure
                 self._synced.notify_all()
+
+
+def _sentence(error: OSError) -> str:
+    return f"this node cannot write its books ({error.strerror or error}); free some space on its disk"

@@ -143,8 +143,13 @@ class UploadBatch:
         first = self._taken[0].message
         if held:
             epoch = max(taken.message.epoch for taken in self._taken)
-            proof = services.books.hold(UPLOAD, first.upload, held, epoch=epoch)
-            self._merge(HolderAck(services.key.address, proof.receipt, proof.indices, ""))
+            try:
+                proof = services.books.hold(UPLOAD, first.upload, held, epoch=epoch)
+            except StoreError as error:
+                for taken in self._taken:
+                    taken.error = taken.error or str(error)
+            else:
+                self._merge(HolderAck(services.key.address, proof.receipt, proof.indices, ""))
         for taken in self._taken:
             if taken.error:
                 self._errors[services.key.address] = taken.error

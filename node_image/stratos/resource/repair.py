@@ -18,7 +18,7 @@ from stratos.resource.frames import FrameError
 from stratos.resource.link import TRANSFER_ERRORS, BulkLink
 from stratos.resource.metalink import EntryRefused, MetaLink, MetaUnreachable
 from stratos.resource.services import Services
-from stratos.resource.store import StoreError
+from stratos.resource.store import StoreError, WrongBytes
 from stratos.wire.limits import MIB
 from stratos.wire.metalog import HeldIndices, RepairReceipts
 from stratos.wire.metarpc import GetNetwork, GetRepairOrders, Network, RepairOrders
@@ -102,8 +102,15 @@ class RepairWorker:
                     self._fetch(token, index, source, endpoint)
                     source_before = source
                     break
-                except (*TRANSFER_ERRORS, StoreError) as error:
+                except TRANSFER_ERRORS as error:
                     _log.warning("repair source failed", source=source.hex(), reason=str(error))
+                except WrongBytes as error:
+                    _log.warning("repair source sent wrong bytes", source=source.hex(), reason=str(error))
+                except StoreError as error:
+                    # Another source would not help: the order waits for space, or expires.
+                    _log.warning("repaired slice not stored", reason=str(error))
+                    self._hand_in()
+                    return False
             else:
                 complete = False
         return self._hand_in() and complete
@@ -113,27 +120,27 @@ class RepairWorker:
         order = token.order
         spec = order.slices[index]
         started = time.monotonic()
-        link = services.links.get(source, endpoint)
-        writer = None
+        # Room first: a source should not read and send what finds no place.
+        writer = services.store.begin(spec.digest, spec.length)
+        link = None
         try:
+            link = services.links.get(source, endpoint)
             shown = (order.id, 0)
             link.send(FetchSlice(None if shown in link.tokens else token, order.id, index, services.epoch()))
             start = link.expect(FetchStart)
             link.tokens.add(shown)
             if start.length != spec.length:
                 raise FrameError(f"the source has {start.length} bytes of a slice of {spec.length}")
-            writer = services.store.begin(spec.digest, spec.length)
             self._receive(link, spec.length, writer.write)
             writer.finish()
             services.store.commit([writer])
-            writer = None
             held = services.books.hold(REPAIR, order.id, [(index, spec.length)], epoch=services.epoch())
             link.send(FetchReceipt(held.receipt, held.indices))
             services.books.cosigned(order.id, link.expect(FetchReceipt).receipt)
         except BaseException:
-            if writer is not None:
-                writer.discard()
-            link.close()
+            writer.discard()
+            if link is not None:
+                link.close()
             raise
         services.links.put(link)
         services.counters.add("repaired_bytes", spec.length)

@@ -211,7 +211,8 @@ class SliceStore:
     def free_bytes(self) -> int:
         """Bytes this node can still take: the smaller of its limit's rest and the file system's."""
         with self._lock:
-            return max(0, min(self._limit - self._used - self._reserved, self._free_on_disk()))
+            on_disk = self._free_on_disk() - FREE_MARGIN_BYTES
+            return max(0, min(self._limit - self._used - self._reserved, on_disk))
 
     # -- writing
 

@@ -9,13 +9,26 @@ import pytest
 
 from orchestrator.audit.evidence import CHAIN, NODES, Claim, WorkKey
 from orchestrator.errors import EnvironmentFault
-from orchestrator.rewards.receipts import NodeLine, load_ledger, nodes_ledger, receipts_defect, reported_rows
+from orchestrator.rewards.receipts import (
+    NodeLine,
+    load_ledger,
+    nodes_ledger,
+    receipts_defect,
+    reported_rows,
+    row_receipts,
+)
 from stratos.client.errors import Refused
 from stratos.crypto.keys import NodeKey
 from stratos.crypto.merkle import MerkleTree, merkle_root
 from stratos.crypto.signing import sign_bytes
+from stratos.meta import reads
+from stratos.meta.reads import MetaReads
+from stratos.meta.rehearsal import Rehearsal
+from stratos.meta.rooms import REPORT, u64
+from stratos.meta.store import MetaStore
 from stratos.wire.codec import encode
-from stratos.wire.metarpc import EpochReceipts, NodeLeaf, SettledReceipt, Stamp
+from stratos.wire.limits import MAX_CLIENT_FRAME_BYTES
+from stratos.wire.metarpc import EpochReceipts, GetEpochReceipts, NodeLeaf, SettledReceipt, Stamp
 from stratos.wire.receipts import DOWNLOAD, TAG_RECEIPT, UPLOAD, Receipt, ReceiptBody
 from stratos.wire.txs import ReportRow
 
@@ -168,3 +181,88 @@ def test_a_row_carries_its_receipts_and_a_broken_proof_is_the_chains(tmp_path: P
     assert [(one.ledger, one.node, one.epoch) for one in findings] == [(CHAIN, "r1", 3)]
     with pytest.raises(EnvironmentFault, match="cannot be had"):
         reported_rows(OneMetaNode(None), 3, rows, receipts_root=root, name=lambda _: "r1")
+
+
+class MetaLayer:
+    """A real meta layer whose epoch 1 was reported with several receipts per node, and what may go wrong on the way."""
+
+    def __init__(self) -> None:
+        net = Rehearsal()
+        store = MetaStore(net.app.state, genesis=net.genesis, genesis_hash=net.genesis_hash)
+        store.begin(net.validators)
+        net.app._persist = store.persist
+        self._reads = MetaReads(net.app, store)
+        net.heartbeat()
+        net.to_epoch(1)
+        session, key = net.open(max_noz=10**8)
+        for number in range(7):
+            net.heartbeat()
+            net.put(session, key, 1_000 + number, name=f"f{number}")
+        net.to_epoch(2)
+        report = REPORT.get(net.state, u64(1))
+        assert report is not None
+        self.report = report
+        self.asked: list[int] = []
+        self.forge = lambda _first, told: told
+
+    def ask_meta(self, request: Any, kind: Any) -> Any:
+        self.asked.append(request.first)
+        return self.forge(request.first, self._reads.epoch_receipts(request.epoch, request.node, request.first))
+
+
+@pytest.fixture
+def layer(monkeypatch: pytest.MonkeyPatch) -> MetaLayer:
+    monkeypatch.setattr(reads, "RECEIPTS_PER_ANSWER", 2)
+    return MetaLayer()
+
+
+def test_a_row_of_more_receipts_than_one_answer_holds_is_read_whole(layer: MetaLayer) -> None:
+    """Page by page, all receipts of the row are put together, make its root and add up to its volume."""
+    long = [row for row in layer.report.rows if row.end_seq - row.first_seq > 4]
+    assert long
+    for row in long:
+        layer.asked.clear()
+        count = row.end_seq - row.first_seq
+        whole = row_receipts(layer, 1, row.node)
+        assert len(whole.receipts) == count and layer.asked == list(range(0, count, 2))
+        assert receipts_defect(whole, node=row.node, receipts_root=layer.report.receipts_root) == ""
+    rows = [ReportRow(row.wallet, row.node, str(row.volume_noz)) for row in layer.report.rows]
+    found, _, findings = reported_rows(
+        layer, 1, rows, receipts_root=layer.report.receipts_root, name=lambda node: node.hex()
+    )
+    assert not findings
+    assert all(sum(one.delta_noz for one in row.receipts) == row.volume_noz for row in found)
+
+
+@pytest.mark.parametrize("lie", ["no more", "another row", "the first page again", "a larger total"])
+def test_pages_that_do_not_fit_together_are_a_defect(layer: MetaLayer, lie: str) -> None:
+    """A later page that is withheld, of another row, or repeated leaves receipts that prove nothing, and reading ends."""
+    row = max(layer.report.rows, key=lambda row: row.end_seq - row.first_seq)
+    replace = msgspec.structs.replace
+    honest = layer.ask_meta
+    pages = {0: honest(GetEpochReceipts(1, row.node), EpochReceipts)}
+
+    def forge(first: int, told: EpochReceipts) -> EpochReceipts:
+        if lie == "a larger total":
+            return replace(told, total=2**31 - 1)
+        if first == 0:
+            return told
+        if lie == "no more":
+            return replace(told, receipts=())
+        if lie == "another row":
+            return replace(told, leaf=replace(told.leaf, volume_noz=1))
+        return pages[0]
+
+    layer.forge = forge
+    assert receipts_defect(row_receipts(layer, 1, row.node), node=row.node, receipts_root=layer.report.receipts_root)
+
+
+def test_a_full_answer_fits_into_a_frame() -> None:
+    """As many of the largest receipts as one answer holds stay below what a client's connection carries."""
+    big = 2**63 - 1
+    body = ReceiptBody(DOWNLOAD, b"t" * 16, NODE.address, big, big, DIGEST)
+    largest = SettledReceipt(Receipt(body, bytes(64), bytes(64)), big, big)
+    leaf = NodeLeaf(NODE.address, big, DIGEST)
+    count = reads.RECEIPTS_PER_ANSWER
+    full = EpochReceipts(STAMP, leaf, 0, 1, (DIGEST,) * 64, (largest,) * count, count)
+    assert len(encode(full)) < MAX_CLIENT_FRAME_BYTES // 2

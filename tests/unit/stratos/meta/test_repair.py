@@ -1,29 +1,32 @@
 """Lost copies are made again: by order, from living sources, paid from the repair reserve, once."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from stratos.crypto.keys import NodeKey
 from stratos.ledger.events import event
+from stratos.meta import repair
 from stratos.meta.books import check_books
 from stratos.meta.entries import sign_receipt
 from stratos.meta.outbox import in_flight, signed_message
 from stratos.meta.rehearsal import Rehearsal
-from stratos.meta.rooms import EARNER, HISTORY, MIGRATED, REPAIR, SLICE, TOTALS, drop_room
+from stratos.meta.rooms import EARNER, HISTORY, MIGRATED, REPAIR, SCANNED, SHORT, SLICE, TOTALS, drop_room
 from stratos.wire.genesis import MetaParams
-from stratos.wire.metalog import HeldIndices, PlacedSlice, RemoveFile, RepairOrder, RepairReceipts
+from stratos.wire.metalog import CompleteUpload, HeldIndices, PlacedSlice, RemoveFile, RepairOrder, RepairReceipts
 from stratos.wire.receipts import REPAIR as REPAIR_KIND
 from stratos.wire.receipts import ReceiptBody, indices_digest
 from stratos.wire.txs import Leave
 
 
 class Loss:
-    """A file of three slices, one of whose holders went silent for good."""
+    """A file of three slices (if not told otherwise), one of whose holders went silent for good."""
 
-    def __init__(self) -> None:
-        self.net = Rehearsal()
+    def __init__(self, *, holders: int = 6, sizes: Sequence[int] = (1_000, 2_000, 3_000)) -> None:
+        self.net = Rehearsal(holders=holders)
         self.net.heartbeat()
         session, key = self.net.open(max_noz=10**8)
-        self.file, self.placed = self.net.put(session, key, 1_000, 2_000, 3_000)
+        self.file, self.placed = self.net.put(session, key, *sizes)
         self.lost = self.net.by_address[self.placed[0].holders[0]]
         self.silence(5)
 
@@ -185,8 +188,6 @@ def test_degraded_uploads_are_completed_when_a_holder_joins() -> None:
     net.heartbeat(without=[absent])
     session, key = net.open(max_noz=10**8)
     placed = net.place(session, key, net.slices(1_000), upload=b"u" * 16)
-    from stratos.wire.metalog import CompleteUpload
-
     body = CompleteUpload(session.id, b"u" * 16, net.held(key, b"u" * 16, placed), (net.file(placed),))
     net.run(net.entry(body, key))
     net.wait(1.0)
@@ -238,3 +239,34 @@ def test_leaving_is_complete_after_the_cooling_off(heard_seconds: int, completed
     leaves = [message for message in messages if isinstance(message, Leave)]
     assert [leave.completed for leave in leaves] == [completed]
     check_books(net.state)
+
+
+def test_slices_in_hand_do_not_hide_the_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more slices on a lost holder than one scan looks at, all are ordered before the first order is over."""
+    monkeypatch.setattr(repair, "SCANNED_PER_ROUND", 2)
+    loss = Loss(holders=12, sizes=range(1_000, 1_024))
+    on_lost = {one.spec.digest for one in loss.on_lost()}
+    assert len(on_lost) > 2 * repair.SCANNED_PER_ROUND
+    first = {order.id for order in loss.orders()}
+    loss.silence(1)
+    assert first <= {order.id for order in loss.orders()}
+    assert {spec.digest for order in loss.orders() for spec in order.slices} == on_lost
+
+
+def test_slices_beyond_help_do_not_hide_other_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every list gets its part of each round: slices that nobody can take do not keep the short ones from being seen."""
+    monkeypatch.setattr(repair, "SCANNED_PER_ROUND", 4)
+    loss = Loss(holders=4, sizes=range(1_000, 1_010))
+    net = loss.net
+    session, key = net.open(max_noz=10**8)
+    placed = net.place(session, key, net.slices(*range(2_000, 2_005)), upload=b"s" * 16)
+    short = net.file(placed, name="short")
+    net.run(net.entry(CompleteUpload(session.id, b"s" * 16, net.held(key, b"s" * 16, placed), (short,)), key))
+    assert len(list(SHORT.items(net.state))) == 5
+    loss.silence(2)
+    assert [name for name, _ in SCANNED.items(net.state)] == sorted([loss.lost.address, repair.SHORT_SCAN])
+    net.run(net.entry(RemoveFile(short.file_cid), net.users[0]))
+    loss.silence(2)
+    assert not list(SHORT.items(net.state))
+    net.wait(1)
+    assert not list(SCANNED.items(net.state)), "the lost holder is back"
