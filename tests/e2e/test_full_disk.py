@@ -164,12 +164,12 @@ def test_uploads_go_on_with_other_holders(disk: SmallDisk, left: int) -> None:
         earned(net)
         disk.fill(leaving=left)
         params = client._core.genesis.meta
-        files = [os.urandom(2 * MIB + number) for number in range(6)]
+        files = [os.urandom(2 * MIB + 1_000 * number) for number in range(6)]
         handles = []
         for number, data in enumerate(files):
             owned_before = owned(client)
             put = client.put(data, name=f"full{number}.bin")
-            stored = sum(4 * copy_cost(params, size) for size in (MIB, MIB, number) if size)
+            stored = sum(4 * copy_cost(params, size) for size in (MIB, MIB, 1_000 * number) if size)
             assert (put.copies, put.degraded, put.charged_noz) == (4, False, stored)
             assert owned_before - owned(client) == stored
             assert really_held(net, client, put.handle)
