@@ -61,7 +61,6 @@ def preload() -> None:
     """Import everything any role needs; opens nothing."""
     for module in ROOMS.values():
         importlib.import_module(module)
-    importlib.import_module("stratos.crypto.tls")
     importlib.import_module("stratos.state.durable")
 
 
