@@ -266,7 +266,8 @@ class ProcessRuntime:
     def parent_code(self) -> str | None:
         """The digest of the sources that the running parent has loaded, if there is one."""
         parent = self._parent()
-        return self._code_of(parent) if parent is not None else None
+        observed = self._observed_by(parent) if parent is not None else None
+        return observed.code if observed is not None else None
 
     # -- inside
 
@@ -307,9 +308,9 @@ class ProcessRuntime:
     def _parent(self) -> ProcessIdentity | None:
         return lock_holder(self.own / PARENT_LOCK)
 
-    def _code_of(self, parent: ProcessIdentity) -> str | None:
+    def _observed_by(self, parent: ProcessIdentity) -> Observed | None:
         observed = read_record(self.own / OBSERVED_FILE, Observed)
-        return observed.code if observed is not None and (observed.pid, observed.start) == tuple(parent) else None
+        return observed if observed is not None and (observed.pid, observed.start) == tuple(parent) else None
 
     def _is_starting(self) -> bool:
         launched = read_record(self.own / LAUNCHED_FILE, Launched)
@@ -321,23 +322,25 @@ class ProcessRuntime:
             send_signal(parent, signal.SIGHUP)
 
     def _ensure_parent(self) -> None:
-        """A parent with this program's code runs or is on its way; nodes of an older one go on and are adopted."""
+        """A parent with this program's code runs or is on its way; nodes of one that is older or has failed are adopted."""
         deadline = time.monotonic() + PARENT_SECONDS
         launched = read_record(self.own / LAUNCHED_FILE, Launched)
         parent = self._parent()
         if parent is not None:
-            code = self._code_of(parent)
-            while code is None and parent.alive and time.monotonic() < deadline:
+            observed = self._observed_by(parent)
+            while observed is None and parent.alive and time.monotonic() < deadline:
                 time.sleep(SHORTEST_WAIT_SECONDS)  # it holds its lock and is about to publish
-                code = self._code_of(parent)
-            if code == self.code:
+                observed = self._observed_by(parent)
+            if observed is not None and observed.code == self.code and not observed.error:
                 send_signal(parent, signal.SIGHUP)
                 self._dismiss()
                 return
             self._hand_over(parent)
         elif launched is not None and ProcessIdentity(launched.pid, launched.start).alive:
             starting = ProcessIdentity(launched.pid, launched.start)
-            if launched.code == self.code:
+            if (
+                launched.code == self.code and self._observed_by(starting) is None
+            ):  # else it has been parent and is leaving
                 self._watched = starting
                 self._dismiss()
                 return
