@@ -35,6 +35,8 @@ EXIT_STOPPED = 0
 EXIT_DUTY = 1
 EXIT_INPUT = 2
 EXIT_ENVIRONMENT = 3
+LATE = ("stratos.state.durable", "encodings.idna")
+"""What libraries or rooms import only when a node starts: each node would do it for itself."""
 ROOMS = {"validator": "stratos.chain.node", "meta": "stratos.meta.node", "resource": "stratos.resource.node"}
 
 
@@ -59,9 +61,8 @@ class DutyFailed(Exception):
 
 def preload() -> None:
     """Import everything any role needs; opens nothing."""
-    for module in ROOMS.values():
+    for module in (*ROOMS.values(), *LATE):
         importlib.import_module(module)
-    importlib.import_module("stratos.state.durable")
 
 
 def run_node(home: Path) -> None:

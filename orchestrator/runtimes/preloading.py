@@ -77,7 +77,6 @@ class Preloader:
                     importlib.import_module(name)
         except Exception as error:  # noqa: BLE001  whatever an import raises answers "why does nothing start"
             self.error = f"the node's code cannot be loaded: {type(error).__name__}: {error}"
-        gc.freeze()
 
 
 @contextmanager
