@@ -234,7 +234,7 @@ def test_missing_parts_are_named_with_the_fix(checkout: Path, tmp_path: Path, sa
     """No Python, a wrong STRATOS_PYTHON, or a Python without venv: one sentence, exit code 3."""
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("sh", "cmp", "dirname", "readlink"):
+    for name in ("sh", "cmp", "readlink"):
         found = shutil.which(name)
         assert found is not None
         (tools / name).symlink_to(found)
