@@ -10,6 +10,7 @@ ends a node otherwise is one sentence on stderr and in node.log, and an exit cod
 
 import asyncio
 import contextlib
+import encodings.idna  # noqa: F401 - found by name when a node resolves its first address; forked nodes share it
 import errno
 import gc
 import importlib
@@ -28,6 +29,7 @@ from stratos import __version__
 from stratos.crypto.errors import CryptoError
 from stratos.net.guard import set_failure_sink
 from stratos.net.node_log import configure_log
+from stratos.wire.codec import prepare_decoders
 from stratos.wire.config import ConfigError, NodeConfig, load_config
 from stratos.wire.genesis import GenesisError
 
@@ -35,8 +37,6 @@ EXIT_STOPPED = 0
 EXIT_DUTY = 1
 EXIT_INPUT = 2
 EXIT_ENVIRONMENT = 3
-LATE = ("stratos.state.durable", "encodings.idna")
-"""What libraries or rooms import only when a node starts: each node would do it for itself."""
 ROOMS = {"validator": "stratos.chain.node", "meta": "stratos.meta.node", "resource": "stratos.resource.node"}
 
 
@@ -61,8 +61,14 @@ class DutyFailed(Exception):
 
 def preload() -> None:
     """Import everything any role needs; opens nothing."""
-    for module in (*ROOMS.values(), *LATE):
+    for module in ROOMS.values():
         importlib.import_module(module)
+    prepare()
+
+
+def prepare() -> None:
+    """Work out once, for all nodes forked later, what depends on the code loaded so far and on nothing else."""
+    prepare_decoders("stratos")
 
 
 def run_node(home: Path) -> None:

@@ -25,6 +25,29 @@ def test_preloading_starts_no_process_and_misses_nothing() -> None:
     assert done.stdout.strip() == "[] []"
 
 
+DECODERS = """
+from orchestrator.runtimes.preloading import Preloader
+from stratos.wire.codec import _decoder
+preloader = Preloader("stratos.node")
+for role in ("validator", "meta", "resource"):
+    assert preloader.load(role), preloader.error
+    print(role, _decoder.cache_info().currsize > 100, end=" ")
+from stratos.wire.block import Block
+from stratos.wire.genesis import Genesis
+before = _decoder.cache_info().misses
+_decoder(Block), _decoder(Genesis)
+print(_decoder.cache_info().misses - before, _decoder.cache_info().currsize < _decoder.cache_info().maxsize)
+"""
+
+
+def test_decoders_of_a_role_are_worked_out_before_its_nodes_are_forked() -> None:
+    """What a record type looks like is read once by the parent, role by role, and every decoder has its place in the cache."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", DECODERS], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "validator True meta True resource True 0 True"
+
+
 def test_lean_imports_pause_the_collector_and_leave_it_as_it_was() -> None:
     """Inside the block nothing is collected, what was made there is frozen, and after it collecting goes on or not, as before."""
     frozen = gc.get_freeze_count()
