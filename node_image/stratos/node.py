@@ -10,6 +10,7 @@ ends a node otherwise is one sentence on stderr and in node.log, and an exit cod
 
 import asyncio
 import contextlib
+import encodings.idna  # noqa: F401 - found by name when a node resolves its first address; forked nodes share it
 import errno
 import gc
 import importlib
@@ -28,6 +29,7 @@ from stratos import __version__
 from stratos.crypto.errors import CryptoError
 from stratos.net.guard import set_failure_sink
 from stratos.net.node_log import configure_log
+from stratos.wire.codec import prepare_decoders
 from stratos.wire.config import ConfigError, NodeConfig, load_config
 from stratos.wire.genesis import GenesisError
 
@@ -61,8 +63,12 @@ def preload() -> None:
     """Import everything any role needs; opens nothing."""
     for module in ROOMS.values():
         importlib.import_module(module)
-    importlib.import_module("stratos.crypto.tls")
-    importlib.import_module("stratos.state.durable")
+    prepare()
+
+
+def prepare() -> None:
+    """Work out once, for all nodes forked later, what depends on the code loaded so far and on nothing else."""
+    prepare_decoders("stratos")
 
 
 def run_node(home: Path) -> None:

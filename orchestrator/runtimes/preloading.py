@@ -2,7 +2,8 @@
 
 In stages, so that the first nodes of the start order run on one core while the parent still imports what the next ones
 need on another. What is loaded is frozen out of the garbage collector, so forked nodes go on sharing its pages. The
-entry module offers `ROOMS` (role -> module) and `preload()`; one without rooms is loaded whole at once.
+entry module offers `ROOMS` (role -> module), `prepare()`, which is called after each of them, and `preload()`; one without
+rooms is loaded whole at once.
 """
 
 from __future__ import annotations
@@ -75,9 +76,9 @@ class Preloader:
                     self._rooms = dict(getattr(self.entry, "ROOMS", {}))
                 else:
                     importlib.import_module(name)
+                    self.entry.prepare()
         except Exception as error:  # noqa: BLE001  whatever an import raises answers "why does nothing start"
             self.error = f"the node's code cannot be loaded: {type(error).__name__}: {error}"
-        gc.freeze()
 
 
 @contextmanager

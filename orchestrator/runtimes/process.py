@@ -322,7 +322,7 @@ class ProcessRuntime:
             send_signal(parent, signal.SIGHUP)
 
     def _ensure_parent(self) -> None:
-        """A parent with this program's code runs or is on its way; nodes of an older one go on and are adopted."""
+        """A parent with this program's code runs or is on its way; nodes of one that is older or has failed are adopted."""
         deadline = time.monotonic() + PARENT_SECONDS
         launched = read_record(self.own / LAUNCHED_FILE, Launched)
         parent = self._parent()

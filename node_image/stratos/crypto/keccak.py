@@ -1,6 +1,14 @@
 """Keccak-256 with its original padding (Ethereum's), which is not SHA3-256 of the standard library."""
 
-from Crypto.Hash import keccak
+from Crypto.Util import _raw_api
+
+# When pycryptodome loads libraries with ctypes, it starts a process (`file`) to learn whether this is Windows. The answer is
+# kept in this list, and it is no.
+_architecture = getattr(_raw_api, "cached_architecture", None)
+if _architecture == []:
+    _architecture.extend(("64bit", "ELF"))
+
+from Crypto.Hash import keccak  # noqa: E402 - it loads its library at once
 
 Buffer = bytes | bytearray | memoryview
 

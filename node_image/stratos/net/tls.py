@@ -11,13 +11,12 @@ import ssl
 
 from stratos.crypto.der import CertificateError, certificate_public_key
 from stratos.crypto.keys import NodeKey
+from stratos.crypto.tls import tls_identity
 from stratos.net.peers import PeerUnreachable
 
 
 def server_context(key: NodeKey) -> ssl.SSLContext:
     """A context for listening as the node with this key."""
-    from stratos.crypto.tls import tls_identity  # brings the certificate builder, which dialling programs never need
-
     identity = tls_identity(key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3

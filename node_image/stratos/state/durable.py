@@ -100,6 +100,9 @@ def _open_database(path: Path) -> Rdict:
     options.set_write_buffer_size(16 * 1024 * 1024)
     options.set_max_write_buffer_number(2)
     options.set_keep_log_file_num(2)
+    options.set_max_file_opening_threads(
+        1
+    )  # the default starts 16 threads at each open; there are few files to look at
     try:
         return Rdict(str(path), options)
     except Exception as error:

@@ -25,6 +25,15 @@ def _decoder(kind: Any) -> "msgspec.msgpack.Decoder[Any]":
     return msgspec.msgpack.Decoder(kind)
 
 
+def prepare_decoders(package: str) -> None:
+    """Work out now how each record type that `package` has defined so far is decoded; a process forked later need not."""
+    waiting: list[type[msgspec.Struct]] = [msgspec.Struct]
+    for kind in waiting:
+        waiting += kind.__subclasses__()
+        if kind.__module__.startswith(f"{package}."):
+            _decoder(kind)
+
+
 def encode(record: object) -> bytes:
     """Canonical bytes of a record."""
     return _encoder.encode(record)

@@ -106,6 +106,20 @@ def test_set_up_once_then_never_again(checkout: Path) -> None:
     assert (added.returncode, added.stderr) == (0, "")
 
 
+def test_byte_code_is_kept_whatever_the_environment_says(checkout: Path) -> None:
+    """Set-up compiles the packages, and a changed module is compiled once more, also where Python is told to keep nothing."""
+    module = checkout / "orchestrator" / "cli" / "main.py"
+    compiled = module.parent / "__pycache__" / f"main.{sys.implementation.cache_tag}.pyc"
+    made = run(checkout, "setup", PYTHONDONTWRITEBYTECODE="1")
+    assert made.returncode == 7, made.stderr
+    untouched = checkout / "orchestrator" / "__pycache__" / f"bootstrap.{sys.implementation.cache_tag}.pyc"
+    assert untouched.exists()  # no command imports it
+    before = compiled.read_bytes()
+    module.write_text(module.read_text() + "# changed\n")
+    run(checkout, "again", PYTHONDONTWRITEBYTECODE="1")
+    assert compiled.read_bytes() != before
+
+
 def touch_nothing(checkout: Path) -> None:
     """Leave it whole."""
 
@@ -220,7 +234,7 @@ def test_missing_parts_are_named_with_the_fix(checkout: Path, tmp_path: Path, sa
     """No Python, a wrong STRATOS_PYTHON, or a Python without venv: one sentence, exit code 3."""
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("sh", "cmp", "dirname", "readlink"):
+    for name in ("sh", "cmp", "readlink"):
         found = shutil.which(name)
         assert found is not None
         (tools / name).symlink_to(found)

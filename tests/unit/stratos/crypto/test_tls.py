@@ -1,5 +1,7 @@
 """A TLS identity is its key: the same bytes every time, read back strictly, and good for a real handshake."""
 
+import datetime
+import hashlib
 import socket
 import ssl
 import threading
@@ -8,11 +10,19 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stratos.crypto.der import CertificateError, certificate_public_key
+from stratos.crypto.der import (
+    BIT_STRING,
+    OCTET_STRING,
+    CertificateError,
+    certificate_public_key,
+    element,
+    unsigned_integer,
+)
 from stratos.crypto.keys import NodeKey
 from stratos.crypto.tls import tls_identity
 
@@ -37,6 +47,64 @@ def test_certificate_carries_the_key(seed: bytes) -> None:
     assert isinstance(public_key, Ed25519PublicKey)
     assert public_key.public_bytes_raw() == key.public_key
     certificate.verify_directly_issued_by(certificate)
+
+
+def built_by_a_library(key: NodeKey) -> tuple[bytes, bytes]:
+    """PEM certificate and PEM key of `key`, made by a PKI library."""
+    private = Ed25519PrivateKey.from_private_bytes(key.seed)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, key.text)])
+    serial = int.from_bytes(hashlib.sha256(b"stratos certificate" + key.public_key).digest()[:16], "big") | 1
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(serial)
+        .not_valid_before(datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
+        .not_valid_after(datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(key.text)]), critical=False)
+        .sign(private, algorithm=None)
+    )
+    pem = serialization.Encoding.PEM
+    return certificate.public_bytes(pem), private.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+@settings(max_examples=300)
+@given(seeds)
+def test_the_bytes_are_those_of_a_pki_library(seed: bytes) -> None:
+    """Certificate and key are byte for byte what a PKI library builds from the same fields."""
+    key = NodeKey(seed)
+    identity = tls_identity(key)
+    assert (identity.certificate_pem, identity.key_pem) == built_by_a_library(key)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (0, "020100"),
+        (127, "02017f"),
+        (128, "02020080"),
+        (255, "020200ff"),
+        (256, "02020100"),
+        ((1 << 127) - 1, "02107f" + "ff" * 15),
+        (1 << 127, "02110080" + "00" * 15),
+    ],
+)
+def test_integers_are_shortest_and_never_negative(value: int, written: str) -> None:
+    """A number is written in its fewest bytes, with a zero in front when its first bit is set."""
+    assert unsigned_integer(value).hex() == written
+
+
+@pytest.mark.parametrize(
+    ("length", "head"), [(0, "0400"), (127, "047f"), (128, "048180"), (255, "0481ff"), (256, "04820100")]
+)
+def test_lengths_are_shortest(length: int, head: str) -> None:
+    """The length of an element takes the short form below 128 and else the fewest bytes."""
+    assert element(OCTET_STRING, b"x" * length) == bytes.fromhex(head) + b"x" * length
+    assert element(BIT_STRING, b"")[0] == BIT_STRING
 
 
 def test_the_private_key_is_the_nodes() -> None:
