@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +83,28 @@ def test_a_key_without_a_room_is_no_state_key(capsys: pytest.CaptureFixture[str]
     """`proof` does not prove the absence of what cannot be there."""
     assert main.main(["proof", "nonsense"]) == 2
     assert "room/name" in capsys.readouterr().err
+
+
+def test_progress_fits_the_terminal_and_leaves_no_rest(tmp_path: Path) -> None:
+    """On a terminal, progress stays within one line, and what is printed afterwards begins on an empty one."""
+    broken = tmp_path / "net.yml"
+    broken.write_text("all: {hosts: {a: }}")
+    ours, theirs = pty.openpty()
+    program = (
+        "import sys; from orchestrator.cli import up; from orchestrator.cli.main import main; "
+        f"up._say('x' * 500); sys.exit(main(['up', '-i', {str(broken)!r}]))"
+    )
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        run = subprocess.run(
+            [sys.executable, "-P", "-c", program],
+            env={**os.environ, "COLUMNS": "30", "STRATOS_TESTNETS": str(tmp_path)},
+            stderr=theirs,
+            stdout=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+        os.close(theirs)
+        shown = terminal.read(65_536).decode()
+    assert run.returncode == 2
+    assert "x" * 29 in shown and "x" * 30 not in shown
+    assert shown.rpartition("\r\x1b[K")[2].startswith("stratosctl: ")
