@@ -89,7 +89,7 @@ class ChainApi:
 
     def get(self, path: str, *, timeout_seconds: float | None = None) -> Any:
         """The JSON answer of the first validator that gives one; raises NotThere, BadInput or ChainUnreachable."""
-        return _document(self._ask("GET", path, timeout_seconds=timeout_seconds), path)
+        return _document(self._ask("GET", path, timeout_seconds=timeout_seconds))
 
     def account(self, address: str) -> AccountView:
         """Balance and next sequence of a wallet `st1...`."""
@@ -229,11 +229,11 @@ def _registered(node: dict[str, Any], role: str) -> Registered:
     )
 
 
-def _document(answer: Answer, path: str) -> Any:
+def _document(answer: Answer) -> Any:
     if answer.status == 200:
         return msgspec.json.decode(answer.body)
     _, sentence = _error_of(answer)
-    raise (NotThere if answer.status == 404 else BadInput)(f"{sentence} ({path})")
+    raise (NotThere if answer.status == 404 else BadInput)(sentence)
 
 
 def _error_of(answer: Answer) -> tuple[str, str]:

@@ -7,6 +7,7 @@ evidence it says why it cannot judge. Exit code 0 agree, 1 disagree, 3 no eviden
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from orchestrator.cli.client_sentences import client_sentences
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> int:
         print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
         return code
     if report.reason:
-        print(f"{report.verdict}: {report.reason}")
+        print(f"stratosctl: the audit cannot judge: {report.reason}", file=sys.stderr)
         return code
     print(
         f"{report.verdict}: {report.epochs} epochs, {report.receipts_checked} receipts, "

@@ -72,7 +72,9 @@ def _name(file: BinaryIO, size: int, shown: str, *, number: int | None, tag: str
         return cid
     if position <= start:
         slices = -(-position // SLICE_BYTES)
-        raise BadInput(f"{shown} has {position} bytes, which is {slices} slices; there is no slice {number}")
+        raise BadInput(
+            f"{shown} has {position} bytes, which is {slices} slice{'s' if slices != 1 else ''}; there is no slice {number}"
+        )
     return part.cid(cid)
 
 

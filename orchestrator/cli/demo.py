@@ -7,6 +7,7 @@ condition of the run held; otherwise 1 with each reason.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from pathlib import Path
@@ -15,12 +16,14 @@ import orchestrator
 from orchestrator.cli.client_sentences import client_sentences
 from orchestrator.cli.exit_codes import OK, VERDICT_FAILED
 from orchestrator.cli.parsing import parser, whole_number
+from orchestrator.cli.termination import sigterm_interrupts
 from orchestrator.runtimes.launch import launch_parent
 
 EXAMPLES = """  stratosctl demo
   stratosctl demo --json --seconds 30
   stratosctl demo --keep && stratosctl status -i inventories/demo.yml
 """
+_UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 
 
 def main(argv: list[str]) -> int:
@@ -42,7 +45,7 @@ def main(argv: list[str]) -> int:
         keep=options.keep,
         began=began,
     )
-    with client_sentences():
+    with client_sentences(), sigterm_interrupts():
         result = run_demo(wanted, locate(options.inventory), launch=launch_parent, say=say)
     if options.json:
         import msgspec
@@ -72,12 +75,23 @@ def _options(argv: list[str], checkout: Path) -> argparse.Namespace:
         "--inventory",
         type=Path,
         default=checkout / "inventories" / "demo.yml",
-        help="inventory (inventories/demo.yml)",
+        help="inventory, whose testnet is made anew (default: inventories/demo.yml)",
     )
     command.add_argument(
         "--seconds", type=whole_number(5, 3_600), default=20, help="how long Locust sends traffic (default 20)"
     )
-    command.add_argument("--size", default="64KiB-1MiB", help="object sizes, smallest-largest (default 64KiB-1MiB)")
+    command.add_argument(
+        "--size", type=_sizes, default="64KiB-1MiB", help="object sizes, smallest-largest (default 64KiB-1MiB)"
+    )
     command.add_argument("--keep", action="store_true", help="leave the testnet running")
     command.add_argument("--json", action="store_true", help="print one JSON document")
     return command.parse_args(argv)
+
+
+def _sizes(text: str) -> str:
+    """The text itself, once it is known to be what the load generator understands."""
+    parts = [re.fullmatch(r"([0-9]{1,12})(|B|KIB|MIB|GIB)", part.upper()) for part in text.split("-")]
+    sizes = [int(part[1]) * _UNITS[part[2]] for part in parts if part is not None]
+    if len(sizes) != len(parts) or len(parts) > 2 or sizes != sorted(sizes):
+        raise argparse.ArgumentTypeError(f"{text[:50]!r} is no range of sizes such as 64KiB-1MiB, smallest first")
+    return text

@@ -1,4 +1,4 @@
-"""Exit codes of every command, as `stratosctl --help` documents them."""
+"""Exit codes of every command, as `stratosctl --help` documents them, those above 128 as a shell counts signals."""
 
 from orchestrator.errors import BAD_INPUT, ENVIRONMENT, PARTIAL, VERDICT_FAILED
 
@@ -6,6 +6,7 @@ OK = 0
 INTERNAL_ERROR = 70
 INTERRUPTED = 130
 PIPE_CLOSED = 141
+TERMINATED = 143
 
 MEANINGS = {
     OK: "done",
@@ -14,7 +15,9 @@ MEANINGS = {
     ENVIRONMENT: "environment (Python, port, disk, unreachable node)",
     PARTIAL: "partly done; run again to continue",
     INTERNAL_ERROR: "a defect in this program",
-    INTERRUPTED: "interrupted",
+    INTERRUPTED: "interrupted (Ctrl-C)",
+    PIPE_CLOSED: "whoever read the output closed it",
+    TERMINATED: "ended by SIGTERM",
 }
 
 __all__ = [
@@ -26,5 +29,6 @@ __all__ = [
     "OK",
     "PARTIAL",
     "PIPE_CLOSED",
+    "TERMINATED",
     "VERDICT_FAILED",
 ]

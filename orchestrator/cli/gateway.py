@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.exit_codes import OK
 from orchestrator.cli.parsing import whole_number
 from orchestrator.cli.storage import opened, storage_parser
+from orchestrator.cli.termination import sigterm_interrupts
 from orchestrator.errors import BadInput, EnvironmentFault
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ def main(argv: list[str]) -> int:
                 f"port {options.port} of {options.host} cannot be used ({error.strerror}); choose another with --port"
             ) from error
         try:
-            _announce(gateway, options)
-            gateway.serve()
+            with sigterm_interrupts():
+                _announce(gateway, options)
+                gateway.serve()
         except KeyboardInterrupt:
             pass
         finally:

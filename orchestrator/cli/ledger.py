@@ -52,6 +52,7 @@ def main(argv: list[str]) -> int:
     options_of = parser("ledger", _ABOUT, examples=_EXAMPLE)
     options_of.add_argument("action", choices=["replay"], metavar="replay", help="run a script of messages")
     options_of.add_argument("script", metavar="SCRIPT.json", help="the script; - reads standard input")
+    options_of.add_argument("--json", action="store_true", help="as without: the results are one JSON document")
     options = options_of.parse_args(argv)
     text = _read(options.script)
 

@@ -5,6 +5,7 @@ own parser with `parsing.parser`; nothing of it is imported before the command i
 of every command. A row whose module is not there is not offered.
 """
 
+import errno
 import importlib
 import os
 import sys
@@ -61,6 +62,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
 }
 
 _FOLDER = Path(__file__).parent
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -68,15 +70,16 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     try:
         code = _dispatch(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None: the caller closed it, and wants the exit code only
+            sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Whoever read our output left; point stdout elsewhere so that the interpreter's last flush stays quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()  # whoever read our output left
         return exit_codes.PIPE_CLOSED
-    except KeyboardInterrupt:
-        print("stratosctl: interrupted", file=sys.stderr)
-        return exit_codes.INTERRUPTED
+    except KeyboardInterrupt as error:
+        terminated = type(error).__name__ == "Terminated"  # by name: its module is imported by few commands only
+        print(f"stratosctl: {'terminated' if terminated else 'interrupted'}", file=sys.stderr)
+        return exit_codes.TERMINATED if terminated else exit_codes.INTERRUPTED
     except StratosctlError as error:
         print(f"stratosctl: {error}", file=sys.stderr)
         return error.exit_code
@@ -95,7 +98,7 @@ def overview() -> str:
     lines = [
         "stratosctl: an inventory goes in; a running Stratos testnet, measured traffic and audited rewards come out.",
         "",
-        "usage: stratosctl COMMAND [OPTIONS]        stratosctl COMMAND --help tells more",
+        "usage: stratosctl COMMAND [OPTIONS]        stratosctl help COMMAND tells more",
     ]
     for group, commands in offered().items():
         lines += ["", f"{group}:"] + [f"  {command.name:<10} {command.help}" for command in commands]
@@ -104,6 +107,8 @@ def overview() -> str:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    if arguments[:1] == ["help"] and len(arguments) > 1 and not arguments[1].startswith("-"):
+        arguments = [*arguments[1:], "--help"]  # `help tx send` is `tx send --help`
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
         return exit_codes.OK if arguments else exit_codes.BAD_INPUT
@@ -144,11 +149,23 @@ def _other_failure(error: Exception) -> int:
             f"stratosctl: {error.filename}: {error.strerror}; check the path, its rights and the disk", file=sys.stderr
         )
         return exit_codes.ENVIRONMENT
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:  # of a write, which names no file
+        print(
+            f"stratosctl: cannot write: {error.strerror}; make room where the output and the testnet's folder go",
+            file=sys.stderr,
+        )
+        _give_up_stdout()
+        return exit_codes.ENVIRONMENT
     import traceback  # only for a defect
 
     traceback.print_exc()
     print("stratosctl: this is a defect in stratosctl; please report it with the lines above", file=sys.stderr)
     return exit_codes.INTERNAL_ERROR
+
+
+def _give_up_stdout() -> None:
+    """Point stdout elsewhere, so that the interpreter's last flush stays quiet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def main(argv: list[str]) -> int:
     """Run the command; the exit code."""
     options = _options(argv)
     if options.variables:
-        _print_variables()
+        _print_variables(as_json=options.json)
         return OK
     from orchestrator.testnet.locate import default_inventory  # after parsing: --help must be quick
     from orchestrator.testnet.planning import plan_testnet
@@ -66,13 +66,14 @@ def _options(argv: list[str]) -> argparse.Namespace:
     return command.parse_args(argv)
 
 
-def _print_variables() -> None:
+def _print_variables(*, as_json: bool) -> None:
     import msgspec
 
     from orchestrator.topology.topology import GenesisSettings
     from orchestrator.topology.variables import VARIABLES, WEI_PER_STOS
 
     defaults = msgspec.to_builtins(GenesisSettings())
+    listed = []
     for row in VARIABLES.values():
         default: object = row.default
         if row.target:
@@ -83,4 +84,13 @@ def _print_variables() -> None:
         elif row.name.endswith("_stos") and isinstance(default, int):
             default = default // WEI_PER_STOS
         where = "all" if row.where == "all" else f"{row.where} of {', '.join(row.roles)}"
-        print(f"{row.name}\n    {row.doc}\n    {row.kind.allowed}; default {default!r}; stands on: {where}")
+        listed.append(
+            {"name": row.name, "doc": row.doc, "allowed": row.kind.allowed, "default": default, "stands_on": where}
+        )
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode({"variables": listed}), indent=2).decode())
+        return
+    for one in listed:
+        print(
+            f"{one['name']}\n    {one['doc']}\n    {one['allowed']}; default {one['default']!r}; stands on: {one['stands_on']}"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from orchestrator.cli.exit_codes import OK
-from orchestrator.cli.storage import human_bytes, opened, print_json, storage_parser
+from orchestrator.cli.storage import StorageFailure, human_bytes, opened, print_json, storage_parser, testnet_folder
 from orchestrator.cli.tx import amount_wei
 
 EXAMPLES = """  stratosctl prepay 10
@@ -16,9 +16,16 @@ EXAMPLES = """  stratosctl prepay 10
 def main(argv: list[str]) -> int:
     """Run the command; the exit code."""
     options = _options(argv)
-    with opened(options) as client:
-        result = client.prepay(int(options.amount))
-        balance = client.balance()
+    try:
+        with opened(options) as client:
+            result = client.prepay(int(options.amount))
+            balance = client.balance()
+    except StorageFailure as error:
+        from orchestrator.testnet.addresses import with_names  # the chain's sentences know addresses only
+        from orchestrator.testnet.folder import TestnetFolder
+
+        folder = TestnetFolder(testnet_folder(options))
+        raise StorageFailure(with_names(folder, str(error)), error.exit_code) from error
     if options.json:
         print_json(
             {

@@ -26,6 +26,8 @@ def main(argv: list[str]) -> int:
     from orchestrator.testnet.trust import proven_value
     from stratos.state.keys import KeyTextError, key_from_text, key_to_text
 
+    if "/" not in options.key and not options.key.startswith("hex:"):
+        raise BadInput(f"{options.key[:80]!r} is not a state key; write room/name/<address, name or hex>, or hex:<hex>")
     folder = locate(options.inventory)
     genesis = folder.need_genesis()
     try:
@@ -48,7 +50,8 @@ def main(argv: list[str]) -> int:
     if options.json:
         print(json.dumps(document, indent=2))
         return OK
-    what = f"= {document['value']}" if proven.value is not None else "does not exist"
+    text = document["value"] if isinstance(document["value"], str) else json.dumps(document["value"])
+    what = f"= {text}" if proven.value is not None else "does not exist"
     print(f"{document['key']} {what}")
     print(
         f"verified from the genesis file: block {proven.height}, {proven.signers} signatures, state root {proven.state_root.hex()}"

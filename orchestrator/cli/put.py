@@ -9,8 +9,11 @@ from typing import BinaryIO, cast
 
 from orchestrator.cli.exit_codes import OK, PARTIAL
 from orchestrator.cli.parsing import whole_number
-from orchestrator.cli.storage import Progress, human_bytes, opened, print_json, storage_parser
+from orchestrator.cli.storage import Progress, counted, human_bytes, opened, print_json, storage_parser
 from orchestrator.errors import BadInput
+
+MAX_TAG_CHARS = 8
+"""What a file's record in the meta layer holds."""
 
 EXAMPLES = """  stratosctl put report.pdf
   stratosctl put film.mp4 --video
@@ -27,6 +30,10 @@ def main(argv: list[str]) -> int:
     path = Path(options.file)
     if options.file != "-" and not path.is_file():
         raise BadInput(f"{path} is not a file; name the file to put")
+    if len(options.tag) > MAX_TAG_CHARS or not options.tag.isascii():
+        raise BadInput(f"--tag {options.tag[:40]!r} is not ASCII of at most {MAX_TAG_CHARS} characters; choose another")
+    if options.tag and options.video:
+        raise BadInput("--tag is not for a --video; leave one of them out")
     with opened(options) as client:
         name = options.name or path.name
         with Progress(f"put {name}", wanted=not options.json, unit="time" if options.video else "bytes") as progress:
@@ -61,7 +68,7 @@ def main(argv: list[str]) -> int:
         print(result.handle)
         speed = result.bytes / result.seconds / 1e6 if result.seconds else 0.0
         print(
-            f"{human_bytes(result.bytes)} in {result.slices} slices, {result.copies} copies each, "
+            f"{human_bytes(result.bytes)} in {counted(result.slices, 'slice')}, {result.copies} copies each, "
             f"{result.charged_noz} noz, {result.seconds:.2f} s ({speed:.0f} MB/s)",
             file=sys.stderr,
         )

@@ -21,6 +21,7 @@ EXAMPLES = """  stratosctl rewards
   stratosctl rewards --prove resource-1 3
 """
 _PRICES_SHOWN = 8
+_EPOCHS_SHOWN = 8
 
 
 def main(argv: list[str]) -> int:
@@ -73,7 +74,9 @@ def print_rewards(table: RewardTable) -> None:
     layers += [(role, money(layer.mining_wei), money(layer.traffic_wei)) for role, layer in table.layers.items()]
     print(aligned(layers))
     print()
-    print(f"{table.epochs} epochs settled at height {table.height}")
+    newest = ", ".join(str(flow.epoch) for flow in table.flows[-_EPOCHS_SHOWN:])
+    which = f" ({'the newest: ' if len(table.flows) > _EPOCHS_SHOWN else ''}{newest})" if table.flows else ""
+    print(f"{table.epochs} epochs settled{which} at height {table.height}")
     prices = table.prices
     shown = prices if len(prices) <= _PRICES_SHOWN else (*prices[:2], *prices[-(_PRICES_SHOWN - 2) :])
     steps = "  ".join(f"{significant(fraction(point.price), 9)} @ {point.height}" for point in shown)

@@ -8,6 +8,7 @@ the inventory is being edited, and against a testnet whose orchestrator is gone.
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from stratos.client.blocking import Client
 
 REFRESH_SECONDS = 0.2
+ANSWER_SECONDS = 2.0
 
 
 class StorageFailure(StratosctlError):
@@ -67,11 +69,34 @@ def opened(options: argparse.Namespace) -> Iterator[Client]:
     from stratos.client.blocking import Client
     from stratos.client.errors import ClientError
 
+    folder = testnet_folder(options)
     try:
-        with Client.from_testnet(testnet_folder(options), wallet=options.wallet) as client:
+        _need_somebody(folder)
+        with Client.from_testnet(folder, wallet=options.wallet) as client:
             yield client
     except ClientError as error:
         raise StorageFailure(str(error), error.exit_code) from error
+
+
+def _need_somebody(folder: Path) -> None:
+    """Refuse at once when no meta node even accepts a connection: a client would go on trying for its whole deadline."""
+    from stratos.client.testnet import load_testnet
+
+    testnet = load_testnet(folder)
+    for node in testnet.endpoints.meta:
+        host, _, port = node.rpc.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+        except ConnectionRefusedError:
+            continue
+        except OSError:
+            return  # slow or far away: the client knows how to wait
+        return
+    raise StorageFailure(
+        f"testnet {folder.name} is not running: none of its {len(testnet.endpoints.meta)} meta nodes listens; "
+        f"start it with `stratosctl up{'' if folder.name == 'local' else ' -i INVENTORY'}`",
+        ENVIRONMENT,
+    )
 
 
 class Progress:
@@ -122,6 +147,11 @@ class Progress:
         if self._bar is not None:
             with self._lock:
                 self._bar.update(self._task, completed=done, total=total or None)
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 slice`, `2 slices`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def human_bytes(count: int) -> str:

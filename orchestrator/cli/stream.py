@@ -38,16 +38,19 @@ def main(argv: list[str]) -> int:
     started = time.monotonic()
     first = 0.0
     done = 0
-    with opened(options) as client, _sink(options.output) as sink:
-        remote = client.open(options.handle)
-        whole = min(options.length or MOST, max(0, remote.size - options.offset))
-        with Progress(f"stream {handle.name or 'file'}", wanted=not options.json) as progress:
+    with opened(options) as client:
+        size = client.open(options.handle).size
+        if options.offset > size:  # said before the output is opened, which empties a file that is there
+            raise BadInput(f"--offset {options.offset} is outside the file of {size} bytes; choose a smaller one")
+        whole = min(options.length or MOST, size - options.offset)
+        shown = f"stream {handle.name or 'file'}"
+        with _sink(options.output) as sink, Progress(shown, wanted=not options.json) as progress:
             for chunk in client.stream(options.handle, offset=options.offset, length=options.length):
                 first = first or time.monotonic() - started
                 sink.write(chunk)
                 done += len(chunk)
                 progress(done, whole)
-        sink.flush()
+            sink.flush()
     if options.json:
         seconds = round(time.monotonic() - started, 6)
         print_json({"handle": options.handle, "bytes": done, "first_byte_seconds": round(first, 6), "seconds": seconds})

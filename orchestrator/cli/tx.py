@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,8 @@ amounts are STOS; write 5wei for wei
 def main(argv: list[str]) -> int:
     """Run the command; 0 when the transaction is committed with code ok, 2 when the chain refused it."""
     options = _options(argv)
-    from orchestrator.chain_api import ChainApi  # after parsing: --help must be quick
+    from orchestrator.chain_api import ChainApi, Refused  # after parsing: --help must be quick
+    from orchestrator.testnet.addresses import with_names
     from orchestrator.testnet.locate import locate
 
     folder = locate(options.inventory)
@@ -48,7 +50,10 @@ def main(argv: list[str]) -> int:
 
         key = wallet_key(folder, options.sender)
         message: Message = options.make(folder, options, key)
-        done = api.send(key, message, genesis_hash=genesis_hash(folder.need_genesis()), memo=options.memo)
+        try:
+            done = api.send(key, message, genesis_hash=genesis_hash(folder.need_genesis()), memo=options.memo)
+        except Refused as error:
+            raise BadInput(f"the chain refused this ({error.code}): {with_names(folder, str(error))}") from error
     import msgspec
 
     if options.json:
@@ -56,11 +61,13 @@ def main(argv: list[str]) -> int:
     elif done.code == "ok":
         print(f"committed in block {done.height}: {done.hash}")
         for event in done.events:
-            print(f"  {event['kind']} " + " ".join(f"{name}={value}" for name, value in event["attributes"].items()))
+            told = " ".join(f"{name}={with_names(folder, value)}" for name, value in event["attributes"].items())
+            print(f"  {event['kind']} {told}")
         if options.verb == "show":
             print(json.dumps(done.tx, indent=2))
     else:
-        print(f"in block {done.height} but refused ({done.code}): {done.error}")
+        reason = with_names(folder, done.error)
+        print(f"stratosctl: in block {done.height} but refused ({done.code}): {reason}", file=sys.stderr)
     return OK if done.code == "ok" else BAD_INPUT
 
 

@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
         launched = None
         report = raising.run(probe=not options.no_probe)
     finally:
+        _say("")  # what is printed next, here or about an error, begins on an empty line
         if launched is not None:
             launched.dismiss()
     if options.json:
@@ -90,8 +91,12 @@ def _process_start() -> float:
 
 
 def _say(text: str) -> None:
+    """Show where things are in the one line that the next text replaces; none on what is no terminal."""
     if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        import shutil  # only at a terminal
+
+        room = shutil.get_terminal_size().columns - 1  # a line that wraps could not be replaced
+        print(f"\r\x1b[K{text[:room]}", end="", file=sys.stderr, flush=True)
 
 
 def _nothing(_text: str) -> None:

@@ -88,7 +88,7 @@ def _balance(folder: TestnetFolder, options: argparse.Namespace) -> dict[str, An
         "sequence": account.sequence,
         "height": account.height,
     }
-    if address.key is not None:
+    if (folder.wallets / f"{options.wallet}.json").exists():  # a question about ozone is signed with the client's key
         from stratos.client.blocking import Client
         from stratos.client.errors import ClientError
 
@@ -124,7 +124,8 @@ def _show_list(document: dict[str, Any]) -> str:
 def _show_balance(document: dict[str, Any]) -> str:
     from orchestrator.cli.tables import stos
 
-    text = f"{document['wallet']} ({document['address']}): {stos(int(document['balance_wei']))} STOS"
+    named = "" if document["wallet"] == document["address"] else f" ({document['address']})"
+    text = f"{document['wallet']}{named}: {stos(int(document['balance_wei']))} STOS"
     if "available_noz" in document:
         available, reserved = int(document["available_noz"]), int(document["reserved_noz"])
         text += f"; ozone for {available:,} bytes of traffic" + (f", {reserved:,} reserved" if reserved else "")

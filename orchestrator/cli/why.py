@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from orchestrator.cli.parsing import parser
 from orchestrator.errors import BadInput, StratosctlError
 
 if TYPE_CHECKING:
+    from orchestrator.testnet.folder import TestnetFolder
     from stratos.client.observer import Observer
     from stratos.client.why import SliceReason
 
@@ -43,6 +45,7 @@ def main(argv: list[str]) -> int:
         with Observer(testnet.genesis, testnet.endpoints) as observer:
             digests = _digests(observer, options.about)
             if digests is None:
+                _need_score(folder, options.about)
                 return _node(observer, addresses.node_address(folder, options.about).raw, as_json=options.json)
             return _slices(observer, digests, names, as_json=options.json)
     except ClientError as error:
@@ -55,6 +58,15 @@ class _Failed(StratosctlError):
     def __init__(self, sentence: str, exit_code: int) -> None:
         super().__init__(sentence)
         self.exit_code = exit_code
+
+
+def _need_score(folder: TestnetFolder, about: str) -> None:
+    """Refuse what has no score: a node of another layer, a digest that is not whole."""
+    node = next((one for one in folder.need_plan().nodes if about in (one.name, one.node)), None)
+    if node is not None and node.role != "resource":
+        raise BadInput(f"{about} is a {node.role} node, and only resource nodes have a score; name one of those")
+    if node is None and re.fullmatch(r"[0-9a-f]{4,63}", about):
+        raise BadInput(f"{about!r} is no whole slice digest; it has 64 hex digits, this has {len(about)}")
 
 
 def _digests(observer: Observer, about: str) -> tuple[bytes, ...] | None:

@@ -21,8 +21,8 @@ from orchestrator.demo.document import MIN_EPOCHS, DemoAudit, DemoDocument, Demo
 from orchestrator.demo.load import LoadPlan, LoadRun
 from orchestrator.demo.observing import compare_roots, count_copies
 from orchestrator.demo.steps import (
+    begin_folder,
     buy_ozone,
-    clear_folder,
     counted,
     prove_one,
     show_video,
@@ -70,7 +70,7 @@ def run_demo(
     options: DemoOptions, folder: TestnetFolder, *, launch: Callable[[], LaunchedParent], say: Say
 ) -> DemoResult:
     """Play all acts; raises the tool's errors when an act cannot do its work. The testnet is down afterwards."""
-    clear_folder(folder)
+    begin_folder(folder)
     launched = launch()
     try:
         up = Raising(options.inventory, began=time.time(), say=lambda _: None, launched=launched).run()

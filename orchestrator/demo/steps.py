@@ -17,7 +17,7 @@ from msgspec import Struct
 from orchestrator.chain_api import ChainApi
 from orchestrator.demo.clip import make_clip
 from orchestrator.demo.document import Counted, Prepaid, Proven, VideoPlayed, Withdrawn
-from orchestrator.errors import EnvironmentFault, VerdictFailed
+from orchestrator.errors import BadInput, EnvironmentFault, VerdictFailed
 from orchestrator.rewards.chain import ChainLedger
 from orchestrator.rewards.proof import prove_payout
 from orchestrator.testnet.folder import TestnetFolder
@@ -34,6 +34,7 @@ from stratos.wire.txs import Withdraw
 
 T = TypeVar("T")
 PAUSE_SECONDS = 0.1
+DEMO_MARK = ".demo"
 CLIP_SECONDS = 12
 PREPAY_WEI = 10**18
 SEGMENT_SECONDS = 2
@@ -48,10 +49,23 @@ class Played(Struct, frozen=True):
     audio: str
 
 
+def begin_folder(folder: TestnetFolder) -> None:
+    """Leave room for a new demo, and mark it as one, so that the next may remove it."""
+    clear_folder(folder)
+    folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.runs.mkdir(mode=0o700, exist_ok=True)
+    (folder.runs / DEMO_MARK).touch()
+
+
 def clear_folder(folder: TestnetFolder) -> None:
-    """Stop and forget an earlier demo, keeping the reports of its runs."""
+    """Stop and forget an earlier demo, keeping the reports of its runs; raises BadInput for a testnet that is none."""
     if not folder.path.exists():
         return
+    if folder.exists and not any(folder.runs.glob("demo-*")) and not (folder.runs / DEMO_MARK).exists():
+        raise BadInput(
+            f"testnet {folder.name} was not made by the demo, which would begin by removing it; name another inventory "
+            f"with -i, or remove it with `stratosctl down --purge -i {folder.need_plan().source}`"
+        )
     kept = folder.path.parent / f".{folder.name}-runs"
     if folder.runs.is_dir():
         shutil.rmtree(kept, ignore_errors=True)

@@ -233,7 +233,7 @@ def _json(text: str | bytes) -> Any:
     try:
         return json.loads(text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_unique)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise at("script", f"is not JSON: {error}") from error
+        raise at("script", f"not JSON: {error}") from error
     except ValueError as error:
         raise at("script", str(error)) from error
 

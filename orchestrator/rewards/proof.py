@@ -44,6 +44,7 @@ from stratos.wire.txs import TAG_ACTION, Tx, VolumeReport, action_body
 
 R = TypeVar("R", bound=Struct)
 LAYER = "value"
+EPOCHS_SHOWN = 8
 
 
 class Network(Protocol):
@@ -103,7 +104,10 @@ def prove_payout(genesis: Genesis, network: Network, *, node: str, epoch: int) -
     rows = [row for row in report.rows if row.node == named.address]
     shares = named in walk.authorities and named.address not in report.withheld
     if not rows and not shares:
-        raise BadInput(f"node {node!r} was not paid in epoch {epoch}; `stratosctl rewards` lists who was")
+        raise BadInput(
+            f"node {node!r} has no row in the report of epoch {epoch} and no share of it, so nothing was paid; "
+            "name another node or epoch"
+        )
     wallet = rows[0].wallet if rows else named.wallet
     volume = sum(int(row.volume_noz) for row in rows)
     receipts = payers = 0
@@ -150,6 +154,7 @@ def _walk(genesis: Genesis, network: Network, epoch: int) -> Walk:
     headers: dict[int, Header] = {}
     at_report: tuple[Registered, ...] = ()
     report_height = 0
+    reported: list[int] = []
     for block in _bridge(network, genesis.initial_height):
         header = block.header
         try:
@@ -162,14 +167,20 @@ def _walk(genesis: Genesis, network: Network, epoch: int) -> Walk:
         before = register.active
         for event in block.events:
             told = dict(event.attributes)
-            if event.kind == "report_included" and int(told["epoch"]) == epoch:
-                report_height, at_report = header.height, before
+            if event.kind == "report_included":
+                reported.append(int(told["epoch"]))
+                if reported[-1] == epoch:
+                    report_height, at_report = header.height, before
             register.apply(event)
         headers[header.height] = header
         if header.next_validators_hash != header.validators_hash:
             light.follow([ValidatorChange(header, block.commit, block.next_validators)])
     if not report_height:
-        raise BadInput(f"no report of epoch {epoch} is on the chain; `stratosctl rewards` lists the epochs")
+        newest = ", ".join(str(one) for one in reported[-EPOCHS_SHOWN:])
+        there = (
+            f"name one of the newest: {newest}" if newest else "there is none yet, so wait for an epoch with traffic"
+        )
+        raise BadInput(f"no report of epoch {epoch} is on the chain; {there}")
     return Walk(headers, light, register, at_report, report_height)
 
 

@@ -31,6 +31,15 @@ class CertifiedRegister:
         for node in genesis.meta_nodes:
             self._add(node.node_public_key, node.beneficiary, "meta", node.name)
         self._active = set(self.nodes)
+        self._validators = {
+            text
+            for validator in genesis.validators
+            for text in (
+                validator.name,
+                node_address(validator.node_public_key).hex(),
+                bech32.encode(bech32.NODE, node_address(validator.node_public_key)),
+            )
+        }
         for node in genesis.resource_nodes:
             self._add(node.node_public_key, node.beneficiary, "resource", node.name)
 
@@ -60,6 +69,11 @@ class CertifiedRegister:
         ]
         if len(found) == 1:
             return found[0]
+        if not found and text in self._validators:
+            raise BadInput(
+                f"{text!r} is a validator; what it earns follows from its stake in every block, and a payout that can be "
+                "proven is one of a resource or meta node"
+            )
         known = ", ".join(sorted(node.name for node in self.nodes.values() if node.name))
         reason = "is the name of several nodes; give its address" if found else f"is not registered; known are {known}"
         raise BadInput(f"node {text!r} {reason}")

@@ -6,6 +6,8 @@ validator's name or its owner's `st1...`. Every refusal says what would have bee
 
 from __future__ import annotations
 
+import re
+
 from msgspec import Struct
 
 from orchestrator.errors import BadInput
@@ -13,6 +15,8 @@ from orchestrator.plan.plan import NodePlan
 from orchestrator.testnet.folder import TestnetFolder, wallet_of
 from stratos.crypto import bech32
 from stratos.crypto.keys import WalletKey
+
+_ADDRESS = re.compile(r"\b[0-9a-f]{40}\b")
 
 
 class NamedAddress(Struct, frozen=True):
@@ -48,6 +52,18 @@ def node_address(folder: TestnetFolder, text: str) -> NamedAddress:
         known = ", ".join(one.name for one in folder.need_plan().nodes)
         raise BadInput(f"testnet {folder.name} has no node {text[:70]!r}; name one of {known}, or an address stsds1...")
     return NamedAddress(_decoded(node.node, bech32.NODE), node.node)
+
+
+def with_names(folder: TestnetFolder, sentence: str) -> str:
+    """A sentence of the chain, which knows addresses only (40 hex digits), with this testnet's names for them."""
+    if not _ADDRESS.search(sentence):
+        return sentence
+    plan = folder.need_plan()
+    names = {_decoded(node.owner, bech32.WALLET).hex(): f"wallet {node.name}" for node in plan.nodes}
+    names |= {_decoded(node.node, bech32.NODE).hex(): node.name for node in plan.nodes}
+    for path in sorted(folder.wallets.glob("*.json")):
+        names.setdefault(wallet_of(folder, path.stem).address.hex(), f"wallet {path.stem}")
+    return _ADDRESS.sub(lambda found: names.get(found[0], found[0]), sentence)
 
 
 def _planned(folder: TestnetFolder, name: str) -> NodePlan | None:

@@ -27,6 +27,7 @@ from orchestrator.plan.plan import Existing, Plan
 from orchestrator.runtimes.process import replace_file
 from orchestrator.runtimes.protocol import NodeFiles
 from stratos.client.records import Endpoints, MetaEndpoint, ResourceEndpoint, ValidatorEndpoint
+from stratos.client.testnet import no_testnet
 from stratos.crypto.keyfile import dump_key
 from stratos.crypto.keys import WalletKey
 from stratos.wire.config import NodeConfig, dump_config
@@ -90,7 +91,7 @@ class TestnetFolder:
         """The genesis of a testnet that must exist; raises BadInput."""
         genesis = self.genesis()
         if genesis is None:
-            raise BadInput(f"there is no testnet {self.name} in {self.path.parent}; bring it up with `stratosctl up`")
+            raise BadInput(no_testnet(self.path))
         return genesis
 
     def endpoints(self) -> Endpoints:
@@ -105,7 +106,7 @@ class TestnetFolder:
         """The plan of a testnet that must exist; raises BadInput."""
         plan = self.plan()
         if plan is None:
-            raise BadInput(f"there is no testnet {self.name} in {self.path.parent}; bring it up with `stratosctl up`")
+            raise BadInput(no_testnet(self.path))
         return plan
 
     def save_ring(self, ring: KeyRing) -> None:

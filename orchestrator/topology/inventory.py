@@ -10,8 +10,12 @@ depend on more than those bytes, and because a decrypted secret must not land in
 # (Ansible has no annotations; this file is the only one that calls it.)
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +62,7 @@ def _store(entry: Path, raw: RawInventory) -> None:
         entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary.write_bytes(msgspec.json.encode(raw))
         os.replace(temporary, entry)
-    except OSError:
+    except (OSError, UnicodeEncodeError):  # or text that was no UTF-8 in a file of variables
         temporary.unlink(missing_ok=True)  # the cache is a convenience; a read-only folder is no error
 
 
@@ -98,15 +102,40 @@ def _load_with_ansible(source: Path) -> RawInventory:
     from ansible.inventory.manager import InventoryManager
     from ansible.parsing.dataloader import DataLoader
 
+    _need_text(source)
+    said = io.StringIO()
     try:
-        loader = DataLoader()
-        loader.set_basedir(str(source.resolve().parent))
-        _unlock_vault(loader)
-        manager = InventoryManager(loader=loader, sources=[str(source)])
-        return _collect(source, loader, manager)
+        with contextlib.redirect_stderr(said):
+            loader = DataLoader()
+            loader.set_basedir(str(source.resolve().parent))
+            _unlock_vault(loader)
+            manager = InventoryManager(loader=loader, sources=[str(source)])
+            raw = _collect(source, loader, manager)
     except AnsibleError as error:
-        text = " ".join(str(error).split())
-        raise InvalidInventory(f"{source} is not a readable Ansible inventory: {text}") from error
+        raise InvalidInventory(
+            f"{source} is not a readable Ansible inventory: {_reason(source, said.getvalue(), error)}"
+        ) from error
+    sys.stderr.write(said.getvalue())  # warnings about an inventory that can be used after all
+    return raw
+
+
+def _need_text(source: Path) -> None:
+    """Refuse a file that is no text, of which Ansible makes host names."""
+    if source.is_file() and not os.access(source, os.X_OK):
+        try:
+            source.read_bytes().decode()
+        except UnicodeDecodeError as error:
+            raise InvalidInventory(f"{source} is not UTF-8 text (byte {error.start}); name an inventory") from error
+
+
+def _reason(source: Path, said: str, error: Exception) -> str:
+    """What one parser has against the file: Ansible tries each in turn, and says all that each of them found."""
+    parser = "yaml" if source.suffix in (".yml", ".yaml", ".json") else "ini"
+    found = re.search(rf"Failed to parse inventory with '{parser}' plugin: (?:Failed to parse inventory: )?(.+)", said)
+    if found is None:
+        return " ".join(str(error).split())
+    where = re.search(rf"Origin: {re.escape(str(source.resolve()))}:([0-9]+):([0-9]+)", said)
+    return found[1].rstrip(".") + (f" (line {where[1]}, column {where[2]})" if where else "") + "; correct the file"
 
 
 def _unlock_vault(loader: DataLoader) -> None:

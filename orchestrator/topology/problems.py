@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from orchestrator.errors import BadInput
+
+_HOST = "host "
+_HOSTS = "hosts"
+_NAMES_SHOWN = 3
 
 
 class Problem(Struct, frozen=True, kw_only=True):
@@ -15,6 +20,10 @@ class Problem(Struct, frozen=True, kw_only=True):
     value: str
     allowed: str
     origin: str = ""
+
+    def of_a_host(self) -> bool:
+        """Whether it is about one host, by something that several hosts may share."""
+        return self.host.startswith(_HOST) and self.origin != self.host
 
     def sentence(self) -> str:
         """`host: variable = value (set on origin) is not allowed; allowed: ...`."""
@@ -33,6 +42,22 @@ class InvalidInventory(BadInput):
     @classmethod
     def of(cls, source: str, problems: list[Problem]) -> InvalidInventory:
         unique = tuple(dict.fromkeys(problems))
-        count = f"{len(unique)} problem{'s' if len(unique) != 1 else ''}"
-        lines = "".join(f"\n  {problem.sentence()}" for problem in unique)
+        hosts: dict[Problem, list[str]] = {}  # one mistake in a group is one line, whatever the number of its hosts
+        for problem in unique:
+            hosts.setdefault(replace(problem, host=_HOSTS if problem.of_a_host() else problem.host), []).append(
+                problem.host.removeprefix(_HOST)
+            )
+        count = f"{len(hosts)} problem{'s' if len(hosts) != 1 else ''}"
+        lines = "".join(
+            f"\n  {replace(shared, host=_listed(names) if shared.host == _HOSTS else shared.host).sentence()}"
+            for shared, names in hosts.items()
+        )
         return cls(f"{source} has {count}; correct the file and run again:{lines}", unique)
+
+
+def _listed(names: list[str]) -> str:
+    """`host a`, `hosts a, b`, `hosts a, b, c and 12 more`."""
+    if len(names) == 1:
+        return f"host {names[0]}"
+    rest = len(names) - _NAMES_SHOWN
+    return "hosts " + ", ".join(names[:_NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -143,7 +143,7 @@ def test_a_corrupted_report_of_the_chain_is_named(testnet: Net) -> None:
 def test_without_evidence_there_is_no_verdict(tool: Tool, testnet: Net, tmp_path: Path) -> None:
     """An empty client ledger or an unreadable node is an error with its reason, exit code 3."""
     done = tool.run("audit", "--load-ledger", str(tmp_path))
-    assert done.returncode == 3 and "load generator's ledger" in done.stdout
+    assert done.returncode == 3 and "load generator's ledger" in done.stderr
 
     def silent(endpoint: ResourceEndpoint) -> list[NodeLine]:
         raise EnvironmentFault(f"{endpoint.name} does not answer")

@@ -103,6 +103,17 @@ def test_slices_travel_as_the_inventory_says(net: Net, request: pytest.FixtureRe
             assert wrapped.version() == "TLSv1.3"
 
 
+def test_a_refused_stream_leaves_the_output_alone(net: Net, tmp_path: Path) -> None:
+    """A file that is there is not emptied for a range that the stored file does not have."""
+    kept = tmp_path / "kept"
+    kept.write_text("before")
+    with net.client() as client:
+        handle = client.put(b"x" * 1000, name="thousand").handle
+    refused = net.tool.run("stream", handle, "--offset", "1001", "-o", str(kept))
+    assert (refused.returncode, kept.read_text()) == (2, "before")
+    assert "1000 bytes" in refused.stderr
+
+
 def test_an_unfinished_upload_is_read_while_it_grows(net: Net) -> None:
     """Slices and the progress note of an upload are there for another reader as soon as they are published."""
     parts = [os.urandom(200_000) for _ in range(3)]
@@ -249,6 +260,8 @@ def test_a_removed_file_is_gone_and_its_slices_dropped(net: Net) -> None:
         client.rm(handle)
         with pytest.raises(NotFound, match="no file"):
             client.read(handle)
+        with pytest.raises(NotFound, match=f"no file {handle}"):
+            client.rm(handle)
     eventually(lambda: all(path.name != digest for path in net.slice_files()))
     refused = net.tool.run("get", handle, "-o", "/dev/null")
     assert (refused.returncode, "no file" in refused.stderr) == (2, True)

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from stratos.client.chainlink import prepay
 from stratos.client.core import Core
-from stratos.client.errors import BadInput, ClientError, Environment
+from stratos.client.errors import BadInput, ClientError, Environment, NotFound
 from stratos.client.records import (
     BalanceView,
     Endpoints,
@@ -333,6 +333,8 @@ class Client:
             self._core.order(RemoveFile(parsed.cid), key=self.wallet)
         except ClientError as error:
             self._core.note("rm", started=started, handle=handle[:300], error=error)
+            if isinstance(error, NotFound):  # the log knows the file by its digest only
+                raise NotFound(f"there is no file {handle}; `stratosctl ls` lists what a wallet has") from error
             raise
         self._core.note("rm", started=started, handle=handle[:300])
 

@@ -108,7 +108,7 @@ class Observer:
                 return self.ask(name, request, kind)
             except Unreachable as error:
                 failure = error
-        raise Unreachable(f"none of {', '.join(names)} answered: {failure}; is the testnet up?")
+        raise Unreachable(f"none of {', '.join(names)} answered ({failure}); look at `stratosctl status`")
 
     def _link(self, node: str) -> BlockingRpcClient:
         with self._lock:

@@ -40,7 +40,9 @@ def new_mnemonic(entropy: bytes) -> str:
 def seed_from_mnemonic(words: str, passphrase: str = "") -> bytes:
     """The 64-byte BIP-39 seed; raises MnemonicError when the words or their checksum are wrong."""
     tidy = " ".join(words.split())
-    count = len(tidy.split(" "))
+    count = len(tidy.split())
+    if not count:
+        raise MnemonicError("there are no secret words; give the 12 to 24 words of the wallet")
     if not _english().check(tidy):
         raise MnemonicError(
             f"these {count} words are not a valid English mnemonic (12 to 24 words with a checksum); check their spelling and order"

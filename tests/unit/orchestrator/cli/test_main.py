@@ -1,13 +1,16 @@
 """The command table finds, offers and runs commands, and every ending has its exit code."""
 
 import importlib
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from orchestrator.cli import exit_codes, main
+from orchestrator.cli.termination import Terminated, sigterm_interrupts
 from orchestrator.errors import BadInput, EnvironmentFault, PartialFailure, StratosctlError, VerdictFailed
 from stratos.crypto.cid import CidError
 
@@ -28,6 +31,34 @@ def test_help_lists_exactly_the_commands_that_are_there(capsys: pytest.CaptureFi
         assert (f"\n  {row.name} " in listed) == (main._FOLDER / f"{row.module}.py").exists()
     for code in exit_codes.MEANINGS:
         assert f"\n  {code} " in listed
+
+
+def test_help_of_a_command_is_that_commands_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """`help tx send` says what `tx send --help` says, and of an unknown command that there is none."""
+    with pytest.raises(SystemExit) as ending:
+        main.main(["help", "tx", "send"])
+    assert ending.value.code == exit_codes.OK
+    assert capsys.readouterr().out.startswith("usage: stratosctl tx send ")
+    assert main.main(["help", "qqqqqqqq"]) == exit_codes.BAD_INPUT
+
+
+def test_output_that_cannot_be_written_is_one_sentence() -> None:
+    """A full disk behind stdout is the environment's fault, and a closed stdout is nobody's."""
+    program = [sys.executable, "-P", "-m", "orchestrator.cli.main", "--version"]
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stderr.count("\n")) == (exit_codes.ENVIRONMENT, 1)
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *program]
+    run = subprocess.run(closed, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stderr) == (exit_codes.OK, "")
+
+
+def test_sigterm_is_an_interruption_where_it_is_asked_for() -> None:
+    """Within `sigterm_interrupts` the signal unwinds the command, so that it cleans up; afterwards all is as before."""
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), sigterm_interrupts():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_every_name_is_there_once() -> None:
@@ -78,7 +109,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (PartialFailure("half of it"), 4),
         (CidError("not a name"), 2),
         (OSError(28, "No space left on device", "/some/file"), 3),
+        (OSError(28, "No space left on device"), 3),
         (KeyboardInterrupt(), 130),
+        (Terminated(), 143),
         (BrokenPipeError(), 141),
         (ZeroDivisionError("a defect"), 70),
     ],
@@ -96,7 +129,7 @@ def test_every_ending_has_its_code(
         raise raised
 
     monkeypatch.setattr(fake_command, "main", fail)
-    if isinstance(raised, BrokenPipeError):
+    if isinstance(raised, BrokenPipeError | OSError):
         monkeypatch.setattr("os.dup2", lambda *_: None)
     assert main.main(["cid"]) == code
     heard = capfd.readouterr()

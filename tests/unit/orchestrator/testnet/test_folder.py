@@ -11,10 +11,11 @@ import pytest
 from orchestrator.errors import BadInput, EnvironmentFault
 from orchestrator.plan.plan import Existing, Outcome
 from orchestrator.runtimes.identity import lock_holder
-from orchestrator.testnet.addresses import node_address, wallet_address
+from orchestrator.testnet.addresses import node_address, wallet_address, with_names
 from orchestrator.testnet.folder import TestnetFolder, dump_genesis, endpoints_of, files_of
 from orchestrator.testnet.lock import hold_testnet
 from orchestrator.testnet.survey import OURS, NodeView, roots_equal
+from stratos.client.errors import NotFound
 from stratos.client.testnet import load_testnet
 from stratos.crypto.keyfile import load_node_key, load_wallet_key
 from stratos.wire.config import load_config
@@ -153,3 +154,29 @@ def test_state_roots_are_compared_at_one_height() -> None:
     assert roots_equal([view(1, "a"), view(2, "b")]) is None
     assert roots_equal([view(1, "a"), view(1, "a"), view(2, "b")]) is True
     assert roots_equal([view(1, "a"), view(1, "b")]) is False
+
+
+def test_a_testnet_that_is_not_there_is_one_sentence_everywhere(tmp_path: Path) -> None:
+    """Commands that read the folder and clients say the same, with the same exit code, and what to do."""
+    folder = TestnetFolder(tmp_path / "local")
+    with pytest.raises(BadInput, match="stratosctl up") as ours:
+        folder.need_plan()
+    with pytest.raises(NotFound) as clients:
+        load_testnet(folder.path)
+    assert str(clients.value) == str(ours.value) and clients.value.exit_code == ours.value.exit_code
+
+
+def test_a_wallet_that_is_not_there_is_bad_input(folder: TestnetFolder) -> None:
+    """The client refuses an unknown wallet with the exit code that `tx` and `wallet` give it."""
+    with pytest.raises(NotFound, match="it has faucet, probe, user"):
+        load_testnet(folder.path).wallet("nobody")
+
+
+def test_the_chains_addresses_get_names(folder: TestnetFolder, outcome: Outcome) -> None:
+    """In a sentence of the chain, addresses of this testnet become names, and all others stay."""
+    node, owner = node_address(folder, "r1").raw.hex(), wallet_address(folder, "r1").raw.hex()
+    user, stranger = wallet_address(folder, "user").raw.hex(), "ab" * 20
+    sentence = f"{user} does not own node {node}; its owner is {owner}, not {stranger}"
+    named = f"wallet user does not own node r1; its owner is wallet r1, not {stranger}"
+    assert with_names(folder, sentence) == named
+    assert with_names(folder, "r1 is suspended") == "r1 is suspended"

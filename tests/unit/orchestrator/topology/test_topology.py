@@ -278,3 +278,32 @@ def test_every_variable_documents_itself() -> None:
         assert row.kind.allowed
         assert row.where in ("all", "group or host")
         assert row.kind.parse(object()) is None
+
+
+def test_one_mistake_in_a_group_is_one_line(read: Read) -> None:
+    """Hosts that share a problem share its line, and each problem still names its own host."""
+    with pytest.raises(InvalidInventory) as caught:
+        read(SMALL.replace("r1: , r2: ", '"r[1:6]": ').replace("    stratos_copies: 2\n", "    stratos_copis: 2\n"))
+    assert len(caught.value.problems) == 8
+    assert str(caught.value).count("\n") == 1
+    assert "hosts v1, m1, r1 and 5 more: stratos_copis = 2 (set on all)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"all: [\n", "line 2, column 1"),
+        (b"all:\n  hosts:\n    'a[1:x]':\n", "'x'"),
+        (b"\xff\xfe\0", "UTF-8"),
+    ],
+)
+def test_an_unreadable_inventory_is_one_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes, said: str
+) -> None:
+    """It says what is wrong and where, and Ansible's warnings about every parser that failed are not shown."""
+    path = tmp_path / "net.yml"
+    path.write_bytes(content)
+    with pytest.raises(InvalidInventory) as caught:
+        read_topology(path, cache=tmp_path / "cache")
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""

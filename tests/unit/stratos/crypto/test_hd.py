@@ -93,3 +93,9 @@ def test_odd_entropy_and_seeds_are_refused() -> None:
         hd.new_mnemonic(bytes(15))
     with pytest.raises(CryptoError, match="seed"):
         hd.derive(bytes(8), "m")
+
+
+def test_no_words_are_said_to_be_none() -> None:
+    """Empty input is not counted as one word."""
+    with pytest.raises(CryptoError, match="no secret words"):
+        hd.seed_from_mnemonic(" \n")
