@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from transfer_net import MIB, Net, digest_of, names_of, raised
+from transfer_net import MIB, Net, digest_of, names_of, raised, told
 from up_driver import eventually
 
 from orchestrator.testnet.control import kill_nodes, start_nodes
@@ -24,7 +24,6 @@ from orchestrator.testnet.folder import TestnetFolder
 from stratos.client import Client, ObjectToPut
 from stratos.meta.context import copy_cost
 from stratos.resource.store import FREE_MARGIN_BYTES
-from stratos.wire.metalog import HolderInfo
 from stratos.wire.metarpc import GetOzone, OzoneSheet
 from stratos.wire.receipts import DOWNLOAD
 
@@ -105,12 +104,6 @@ def disk(small_disk: SmallDisk) -> Iterator[SmallDisk]:
     eventually(lambda: told(net, FULL).disk_free > 0 and told(net, FULL).status == "active")
     yield small_disk
     small_disk.empty()
-
-
-def told(net: Net, name: str) -> HolderInfo:
-    """What the meta layer says of a holder."""
-    with net.client() as client:
-        return next(info for info in client._core.directory().values() if info.name == name)
 
 
 def restart(net: Net, name: str) -> None:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from transfer_net import MIB, Net, digest_of, holders_of, names_of, raised
+from transfer_net import MIB, Net, digest_of, holders_of, names_of, raised, told
 from up_driver import eventually
 
 from orchestrator.testnet.control import kill_nodes, start_nodes
@@ -146,6 +146,23 @@ def test_an_aborted_upload_costs_nothing(net: Net) -> None:
         after = client.balance()
         assert after.available_noz + after.reserved_noz == before.available_noz + before.reserved_noz
     eventually(lambda: all(path.name != digest for path in net.slice_files()))
+
+
+def test_copies_that_are_missing_at_the_end_are_made_then(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the index does not count as many copies as the client does, the missing ones are placed and sent once more."""
+    monkeypatch.setattr("stratos.client.upload.PLACE_ROUNDS", 1)  # the client takes three copies for good
+    testnet = TestnetFolder(net.folder)
+    kill_nodes(testnet, ["r1"])
+    try:
+        with net.client() as client:
+            for number in range(5):
+                data = os.urandom(MIB + 300_000)
+                stored = client.put(data, name=f"late{number}.bin")
+                assert (stored.copies, stored.degraded) == (4, False)
+                assert client.read(stored.handle) == data
+    finally:
+        start_nodes(testnet, ["r1"])
+    eventually(lambda: told(net, "r1").status == "active")
 
 
 def test_a_meta_node_cannot_pass_other_bytes_off_as_a_file(net: Net) -> None:

@@ -14,6 +14,7 @@ from up_driver import Tool, eventually
 from stratos.client import Client
 from stratos.client.remote import RemoteFile
 from stratos.resource.pieces import SliceHashes
+from stratos.wire.metalog import HolderInfo
 
 MIB = 1024 * 1024
 INVENTORY = """
@@ -93,3 +94,9 @@ def digest_of(data: bytes) -> bytes:
     hashes = SliceHashes()
     hashes.update(data)
     return hashes.finish()
+
+
+def told(net: Net, name: str) -> HolderInfo:
+    """What the meta layer says of a holder."""
+    with net.client() as client:
+        return next(info for info in client._core.directory().values() if info.name == name)

@@ -46,6 +46,7 @@ from stratos.wire.receipts import TAG_RECEIPT, Receipt
 from stratos.wire.transfer import HolderAck
 
 IN_FLIGHT_BYTES = 160 * MIB
+KEPT_BYTES = 64 * MIB
 PLACE_ROUNDS = 3
 MAX_NOTE_BYTES = 64 * KIB
 SMALL_SLICE_BYTES = 256 * KIB
@@ -66,6 +67,10 @@ class _Slice:
     done: bool = False
     hashed: bool = True
     """Whether the file's content name needs its bytes no more."""
+    moved: bool = False
+    """Whether its bytes have been reported as moved."""
+    kept: bool = False
+    """Whether its bytes stay in memory to the end of the upload."""
 
 
 class Upload:
@@ -90,6 +95,7 @@ class Upload:
         self._placing = 0
         self._in_flight_bytes = 0
         self._in_flight = 0
+        self._kept_bytes = 0
         self._failure: BaseException | None = None
         self._file_hash = FileHasher()
         self._names_file = names_file
@@ -176,10 +182,7 @@ class Upload:
                     self._lock.wait()
                     self._check()
                 self._check()
-            records = [self._record(each) for each in files]
-            receipts = self._unsubmitted()
-            self._core.order(CompleteUpload(self._session.id, self.id, self._giver_signed(receipts), tuple(records)))
-            self._mark_submitted(receipts)
+            records = self._order_completion(files)
         except ClientError as error:
             self._core.note("put", started=self._started, task=self.id.hex(), error=error)
             raise
@@ -195,6 +198,37 @@ class Upload:
                 noz=result.charged_noz,
             )
         return results
+
+    def _order_completion(self, files: Sequence[UploadFile]) -> list[FileRecord]:
+        """Order the files; copies whose holder was lost since it acknowledged them are made again first."""
+        for last in (False, False, True):
+            records = [self._record(each) for each in files]
+            receipts = self._unsubmitted()
+            body = CompleteUpload(self._session.id, self.id, self._giver_signed(receipts), tuple(records))
+            try:
+                self._core.order(body)
+            except Refused as error:
+                if error.code != "copies" or last or any(each.source is EMPTY for each in self._slices):
+                    raise
+                self._submit_receipts()
+                self._place_anew()
+                continue
+            self._mark_submitted(receipts)
+            return records
+        raise AssertionError("unreachable")
+
+    def _place_anew(self) -> None:
+        """Place every slice once more, which moves only copies that are missing now."""
+        with self._lock:
+            waiting = list(self._slices)
+            for each in waiting:
+                each.done = False
+                each.holders.clear()
+                self._in_flight += 1
+                self._in_flight_bytes += each.length
+        for start in range(0, len(waiting), MAX_SLICES_PER_PLACEMENT):
+            self._send_anew(waiting[start : start + MAX_SLICES_PER_PLACEMENT], 1)
+        self._wait_durable()
 
     def abort(self) -> None:
         """Give the upload up; nothing more is charged."""
@@ -357,16 +391,10 @@ class Upload:
         if round_number < PLACE_ROUNDS:
             try:
                 self._submit_receipts()
-                with self._lock:
-                    for each in short:
-                        self._former_places[each.place] = each.length
-                        each.place = self._next_place
-                        self._next_place += 1
-                for group in self._groups(self._placed(short)):
-                    self._send(group, round_number + 1)
+                self._send_anew(short, round_number + 1)
                 return
             except Refused as error:
-                if error.code not in ("holders", "replayed"):
+                if error.code != "holders":
                     raise
                 refused = error
         least = min(self.copies, 3)
@@ -377,6 +405,16 @@ class Upload:
                     f"{problem or (refused.sentence if refused else 'holders failed')}; nothing more is charged, try again"
                 )
             self._durable(each)
+
+    def _send_anew(self, slices: list[_Slice], round_number: int) -> None:
+        """Place slices under new indices and send what is missing; raises what placing raises."""
+        with self._lock:
+            for each in slices:
+                self._former_places[each.place] = each.length
+                each.place = self._next_place
+                self._next_place += 1
+        for group in self._groups(self._placed(slices)):
+            self._send(group, round_number)
 
     def _take_acks(self, acks: Sequence[HolderAck]) -> None:
         with self._lock:
@@ -393,13 +431,20 @@ class Upload:
             self._in_flight -= 1
             self._in_flight_bytes -= each.length
             self._release(each)
+            first, each.moved = not each.moved, True
             self._lock.notify_all()
-        if self.on_moved is not None:
+        if first and self.on_moved is not None:
             self.on_moved(each.length)
 
     def _release(self, each: _Slice) -> None:
-        if each.done and each.hashed:
+        """Let go of bytes in memory; a few stay until the end, in case a copy is lost before the file is ordered."""
+        if not each.done or not each.hashed or each.kept or not isinstance(each.source, MemorySource):
+            return
+        if self._kept_bytes + each.length > KEPT_BYTES:
             each.source = EMPTY
+        else:
+            each.kept = True
+            self._kept_bytes += each.length
 
     def _wait_durable(self) -> None:
         with self._lock:
@@ -421,7 +466,11 @@ class Upload:
         receipts = self._unsubmitted()
         if not receipts and not progress:
             return
-        self._core.order(UploadReceipts(self._session.id, self.id, self._giver_signed(receipts), progress))
+        try:
+            self._core.order(UploadReceipts(self._session.id, self.id, self._giver_signed(receipts), progress))
+        except Refused as error:
+            if error.code != "replayed":  # another thread of this upload handed the same receipts in a moment ago
+                raise
         self._mark_submitted(receipts)
 
     def _unsubmitted(self) -> list[HolderAck]:
