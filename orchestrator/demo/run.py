@@ -109,7 +109,7 @@ def _acts(options: DemoOptions, folder: TestnetFolder, up: UpReport, say: Say) -
             f"{results['uploads']['ok']} uploads, {results['downloads']['ok']} downloads and "
             f"{results['streams']['ok']} streams were verified, {results['hash_mismatches']} hash mismatches"
         )
-        wait_epochs(observer, MIN_EPOCHS, deadline_seconds=(MIN_EPOCHS + EXTRA_EPOCHS) * epoch_seconds)
+        wait_epochs(testnet, observer, MIN_EPOCHS, deadline_seconds=(MIN_EPOCHS + EXTRA_EPOCHS) * epoch_seconds)
         withdrawn = withdraw_one(folder, api, observer, deadline_seconds=MATURE_SECONDS)
         say(f"{withdrawn.node} withdrew {withdrawn.amount_wei} wei of matured rewards")
         copies = count_copies(observer, (testnet.wallet().address,))

@@ -4,6 +4,7 @@ Every wait has a condition and a deadline; nothing sleeps for a fixed time. An a
 the tool's errors with a sentence; whether what it found is good enough is judged at the end, from the document.
 """
 
+import os
 import shutil
 import subprocess
 import time
@@ -36,6 +37,7 @@ T = TypeVar("T")
 PAUSE_SECONDS = 0.1
 DEMO_MARK = ".demo"
 CLIP_SECONDS = 12
+EMBER_BYTES = 10_000
 PREPAY_WEI = 10**18
 SEGMENT_SECONDS = 2
 PLAY_SECONDS = 30
@@ -156,14 +158,26 @@ def wait_for(what: str, condition: Callable[[], T | None], *, deadline_seconds: 
         time.sleep(PAUSE_SECONDS)
 
 
-def wait_epochs(observer: Observer, count: int, *, deadline_seconds: float) -> int:
-    """Wait until the chain has included so many reports; how many it has."""
+def wait_epochs(testnet: Testnet, observer: Observer, count: int, *, deadline_seconds: float) -> int:
+    """Wait until the chain has included so many reports; how many it has. An epoch in which nothing moved has no report, so
+    each one that is still missing when the load has ended gets a small file."""
+    lit = -1
+    with Client.from_testnet(testnet.folder) as client:
 
-    def settled() -> int | None:
-        epochs = observer.ask_meta(GetOzone(), OzoneSheet).epochs_settled
-        return epochs if epochs >= count else None
+        def settled() -> int | None:
+            nonlocal lit
+            sheet = observer.ask_meta(GetOzone(), OzoneSheet)
+            if sheet.epochs_settled >= count:
+                return sheet.epochs_settled
+            if sheet.stamp.epoch > lit:
+                lit = sheet.stamp.epoch
+                try:
+                    client.put(os.urandom(EMBER_BYTES), name=f"ember-{lit}")
+                except ClientError as error:
+                    raise EnvironmentFault(f"no traffic could be made for epoch {lit}: {error}") from error
+            return None
 
-    return wait_for(f"settling {count} epochs", settled, deadline_seconds=deadline_seconds)
+        return wait_for(f"settling {count} epochs", settled, deadline_seconds=deadline_seconds)
 
 
 def withdraw_one(folder: TestnetFolder, api: ChainApi, observer: Observer, *, deadline_seconds: float) -> Withdrawn:
