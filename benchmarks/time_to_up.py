@@ -2,8 +2,8 @@
 
 The default 14 nodes on a purged folder, as a user gets them: a fresh testnets folder per run, fork and exec spawn
 interleaved A B B A, at least five pairs, median with minimum and maximum, wall time taken by this caller. Beside each
-pair stands what the machine does at best in the same seconds: 14 interpreters that only import the node's code, all
-started at once. A calibration loop runs before and after; when it moved more than 15 % the pair is void (but printed),
+pair stands a yardstick of the same seconds: 14 interpreters that do nothing but load all the node's code, started at
+once. A calibration loop runs before and after; when it moved more than 15 % the pair is void (but printed),
 and more than a third of void pairs is no result. Loopback only.
 
     python benchmarks/time_to_up.py [--json] [--pairs 5]
@@ -78,7 +78,7 @@ def up(folder: Path, spawn: str) -> dict[str, Any]:
 
 
 def imports() -> float:
-    """Seconds of 14 interpreters that import the node's code at once: what exec spawn cannot go below."""
+    """Seconds of 14 interpreters that load the code of every role at once, each for itself, as forking spares."""
     began = time.perf_counter()
     running = [subprocess.Popen([sys.executable, "-P", "-c", _IMPORT]) for _ in range(NODES)]
     assert all(process.wait() == 0 for process in running)
