@@ -243,5 +243,5 @@ def refusal(code: str, sentence: str) -> ClientError:
     if code in NOT_FOUND_CODES:
         return NotFound(sentence)
     if code == "funds":
-        return NotEnoughOzone(f"{sentence}; buy ozone with `stratosctl prepay`")
+        return NotEnoughOzone(f"{sentence}; buy ozone with `stratosctl prepay AMOUNT`")
     return Refused(sentence, code)

@@ -279,7 +279,7 @@ class Sessions:
         available = balance.available_noz
         if available < noz or available == 0:
             raise NotEnoughOzone(
-                f"this takes {noz} noz and the wallet has {available}; buy ozone with `stratosctl prepay`"
+                f"this takes {noz} noz and the wallet has {available}; buy ozone with `stratosctl prepay AMOUNT`"
             )
         spread = min(SPREAD_PER_HOLDER * max(1, core.holder_count()), (available - noz) // SPREAD_SHARE)
         most = min(available, max(2 * noz, self._session_noz) + spread)

@@ -239,17 +239,19 @@ class SliceStore:
                 if size + FREE_MARGIN_BYTES > self._free_on_disk():
                     raise DiskFull(f"no room for {length} bytes: the file system of {self.root} is full")
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except OSError as error:
+        except BaseException as error:
             self._unreserve(size)
-            raise _disk_error(error, path) from error
-        except BaseException:
-            self._unreserve(size)
+            for left_over in (path, *([spare] if spare is not None else [])):
+                left_over.unlink(missing_ok=True)  # a spare is a cache: not worth finding its place again
+            if isinstance(error, OSError):
+                raise _disk_error(error, path) from error
             raise
         return SliceWriter(self, digest, length, path, descriptor)
 
     def commit(self, writers: Sequence[SliceWriter]) -> None:
         """Make finished slices durable and visible, all with one round of directory syncs."""
         folders: set[str] = set()
+        moved: list[tuple[bytes, Path]] = []
         try:
             for writer in writers:
                 size = file_bytes(writer.length)
@@ -259,11 +261,17 @@ class SliceStore:
             for writer in writers:
                 name = writer.digest.hex()
                 folder = self._folder(name[:FAN_OUT_DIGITS])
-                os.rename(writer.path, self.root / "slices" / name[:FAN_OUT_DIGITS] / name)
+                target = self.root / "slices" / name[:FAN_OUT_DIGITS] / name
+                os.rename(writer.path, target)
+                moved.append((writer.digest, target))
                 folders.add(folder)
             for folder in folders:
                 os.fsync(self._folders[folder])
         except OSError as error:
+            with self._lock:
+                for digest, target in moved:
+                    if digest not in self._lengths:  # else it has taken the place of the same slice, which stays
+                        target.unlink(missing_ok=True)
             for writer in writers:
                 writer.discard()
             raise _disk_error(error, self.root) from error

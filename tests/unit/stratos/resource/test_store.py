@@ -14,6 +14,7 @@ from stratos.resource.store import (
     DiskFull,
     MissingSlice,
     SliceStore,
+    StoreError,
     WrongBytes,
     file_bytes,
     slice_length,
@@ -226,4 +227,26 @@ def test_a_spare_written_ahead_takes_the_next_slice(tmp_path: Path) -> None:
     digest = save(store, os.urandom(MIB + 3))
     assert store.spares == 0
     assert len(load(store, digest)) == MIB + 3
+    store.close()
+
+
+def test_a_batch_that_cannot_be_committed_leaves_nothing(tmp_path: Path) -> None:
+    """When one slice of a batch finds no place, none of them is there, on disk or in the count; a known one stays."""
+    store = SliceStore(tmp_path, limit_bytes=10 * MIB)
+    known = save(store, b"known")
+    used = store.used_bytes
+    batch = {spec_of(data).digest: data for data in (b"known", *(b"slice %d" % number for number in range(40)))}
+    last = max(batch, key=lambda digest: digest.hex()[:1] != known.hex()[:1])
+    (store.root / "slices" / last.hex()[:1]).write_bytes(b"in the way")
+    writers = []
+    for digest in sorted(batch, key=lambda digest: digest.hex()[:1] == last.hex()[:1]):
+        writer = store.begin(digest, len(batch[digest]))
+        writer.write(memoryview(batch[digest]))
+        writer.finish()
+        writers.append(writer)
+    with pytest.raises(StoreError, match="cannot write"):
+        store.commit(writers)
+    assert (store.digests(), store.used_bytes) == ([known], used)
+    assert [path.name for path in store.root.glob("slices/*/*")] == [known.hex()]
+    assert load(store, known) == b"known" and not list((store.root / "incoming").iterdir())
     store.close()
