@@ -75,7 +75,9 @@ def test_the_development_lock_is_a_superset() -> None:
     """Installing the development lock changes no package that the program runs with."""
     runtime, development = pins(ROOT / bootstrap.RUNTIME_LOCK), pins(ROOT / bootstrap.DEVELOPMENT_LOCK)
     assert len(runtime) > 50
-    assert runtime < development
+    # A pin that holds everywhere covers the same pin under a condition.
+    assert all(pin in development or pin.partition(" ;")[0] in development for pin in runtime)
+    assert len(development) > len(runtime)
 
 
 def test_every_locked_package_has_hashes() -> None:
