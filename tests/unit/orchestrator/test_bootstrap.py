@@ -169,8 +169,11 @@ def remove_the_interpreter(checkout: Path) -> None:
         remove_the_interpreter,
     ],
 )
-def test_only_a_whole_environment_is_used(checkout: Path, spoil: Callable[[Path], None]) -> None:
+def test_only_a_whole_environment_is_used(
+    checkout: Path, spoil: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The script and the bootstrap agree on what is whole: anything else is made anew."""
+    monkeypatch.delenv("STRATOS_PYTHON", raising=False)
     (checkout / "orchestrator" / "bootstrap.py").write_text("print('made anew')\nraise SystemExit(9)\n")
     (checkout / ".venv" / ".stratos").mkdir(parents=True)
     (checkout / ".venv" / "bin").mkdir()
