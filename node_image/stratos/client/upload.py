@@ -50,6 +50,8 @@ KEPT_BYTES = 64 * MIB
 PLACE_ROUNDS = 3
 MAX_NOTE_BYTES = 64 * KIB
 SMALL_SLICE_BYTES = 256 * KIB
+MENDED_CODES = frozenset({"copies", "replayed"})
+"""Refusals of a completion that has too few copies: its receipts are all new, or were handed in a moment ago."""
 GROUP_SLICES = 64
 
 
@@ -142,7 +144,6 @@ class Upload:
                     self._hashing = True
                     self._core.hashers.submit(self._hash_file)
         self._core.workers.submit(self._measure, each)
-        self._submit_when_old()
         return each.index
 
     def add_many(self, sources: Sequence[SliceSource]) -> list[int]:
@@ -208,7 +209,7 @@ class Upload:
             try:
                 self._core.order(body)
             except Refused as error:
-                if error.code != "copies" or last or any(each.source is EMPTY for each in self._slices):
+                if error.code not in MENDED_CODES or last or any(each.source is EMPTY for each in self._slices):
                     raise
                 self._submit_receipts()
                 self._place_anew()
@@ -424,6 +425,7 @@ class Upload:
                     self._acks[ack.holder] = ack
                     if not self._acked_epoch:
                         self._acked_epoch = ack.receipt.body.epoch
+                        self._core.due_receipts.watch(self.id, self._hand_in_old)
 
     def _durable(self, each: _Slice) -> None:
         with self._lock:
@@ -455,12 +457,19 @@ class Upload:
 
     # -- receipts
 
-    def _submit_when_old(self) -> None:
-        """Receipts are void one epoch after theirs: hand in those of an epoch that has passed."""
+    def _hand_in_old(self) -> None:
+        """Hand in the receipts of an epoch that has passed: they are void one epoch after theirs."""
         with self._lock:
-            old = self._acked_epoch and self._acked_epoch < self._core.epoch()
-        if old:
+            epoch = self._acked_epoch
+            if self._ended or self._failure is not None or not epoch or epoch >= self._core.epoch():
+                return
+        try:
             self._submit_receipts()
+        except ClientError:
+            with self._lock:  # tried again an epoch on; the upload's end says it if that is too late
+                self._acked_epoch = self._acked_epoch or epoch
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it must reach the caller's thread
+            self._fail(error)
 
     def _submit_receipts(self, progress: bytes = b"") -> None:
         receipts = self._unsubmitted()
@@ -563,6 +572,7 @@ class Upload:
 
     def _end(self) -> None:
         self._ended = True
+        self._core.due_receipts.forget(self.id)
         self._sessions.release(self._session)
 
     def _fail(self, error: BaseException) -> None:
