@@ -66,6 +66,13 @@ class Ordered(Struct, frozen=True, array_like=True, tag="ordered"):
     digest: bytes
 
 
+class Signed(Struct, frozen=True, array_like=True, tag="signed"):
+    """The last receipt of a session whose steps have all been ordered; only in a journal that was written anew."""
+
+    session: bytes
+    receipt: Receipt
+
+
 class Held(Struct, frozen=True, array_like=True, tag="held"):
     """Slices of an upload (kind 1) or repair order (kind 3) became durable here: (index, length) items."""
 
@@ -82,7 +89,7 @@ class Settled(Struct, frozen=True, array_like=True, tag="settled"):
     total_noz: int
 
 
-Record = Opened | Served | Voided | Ordered | Held | Settled
+Record = Opened | Served | Voided | Ordered | Signed | Held | Settled
 _decoder: "msgspec.msgpack.Decoder[Record]" = msgspec.msgpack.Decoder(Record)
 _encoder = msgspec.msgpack.Encoder()
 
