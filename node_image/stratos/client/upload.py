@@ -21,7 +21,7 @@ from stratos.client.sending import SendJob, send_slices
 from stratos.client.session import Sessions
 from stratos.client.sources import EMPTY, MemorySource, SliceSource
 from stratos.crypto.cid import FileHasher, file_cid
-from stratos.crypto.handle import Handle, HandleError
+from stratos.crypto.handle import Handle, HandleError, check_name
 from stratos.crypto.signing import sign_bytes
 from stratos.meta.context import copy_cost
 from stratos.resource.pieces import SliceHashes
@@ -53,6 +53,14 @@ SMALL_SLICE_BYTES = 256 * KIB
 MENDED_CODES = frozenset({"copies", "replayed"})
 """Refusals of a completion that has too few copies: its receipts are all new, or were handed in a moment ago."""
 GROUP_SLICES = 64
+
+
+def require_name(name: str) -> None:
+    """Refuse what cannot be a file's name before any byte moves; raises BadInput."""
+    try:
+        check_name(name)
+    except HandleError as error:
+        raise BadInput(str(error)) from error
 
 
 @dataclass
@@ -531,11 +539,8 @@ class Upload:
             if not self._names_file or list(each.slices) != list(range(len(self._slices))):
                 raise BadInput(f"file {each.name!r} is not all slices in order; pass its multihash")
             multihash = self._file_hash.multihash()
+        require_name(each.name)
         cid = file_cid(multihash, tag=each.tag, video=each.video)
-        try:
-            Handle(self._core.wallet.address, cid, each.name)
-        except HandleError as error:
-            raise BadInput(str(error)) from error
         slices = tuple(self._slices[index].place for index in each.slices)
         size = sum(self._slices[index].length for index in each.slices)
         return FileRecord(cid, each.name, size, each.tag, each.video, each.note, slices)
