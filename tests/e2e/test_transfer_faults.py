@@ -110,7 +110,7 @@ def test_a_name_that_cannot_be_is_refused_before_anything_moves(net: Net) -> Non
         with pytest.raises(BadInput, match="name"):
             client.put(data, name="a/b")
         with pytest.raises(BadInput, match="name"):
-            client.put_many([ObjectToPut("good", data), ObjectToPut("bad\n", data)])
+            client.put_many([ObjectToPut(name="good", data=data), ObjectToPut(name="bad\n", data=data)])
     assert all(path.name != digest_of(data).hex() for path in net.slice_files())
 
 
