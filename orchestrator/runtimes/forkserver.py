@@ -15,6 +15,7 @@ Started with nothing but the name of the entry module; which testnet it serves i
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -142,7 +143,8 @@ class Supervisor:
                 self._start(name, wanted, track)
             elif step.action in (TERMINATE, KILL):
                 number = signal.SIGKILL if step.action == KILL else signal.SIGTERM
-                signal.pidfd_send_signal(self.descriptors[name], number)
+                with contextlib.suppress(ProcessLookupError):  # an adopted node that has ended since it was looked at
+                    signal.pidfd_send_signal(self.descriptors[name], number)
                 supervision.stopping(track, step.action, now)
                 times.append(now + supervision.GRACE_SECONDS)
             elif step.until is not None:

@@ -20,7 +20,7 @@ from up_driver import eventually
 
 from orchestrator.testnet.control import kill_nodes, start_nodes
 from orchestrator.testnet.folder import TestnetFolder
-from stratos.client import NotEnoughOzone, NotFound, ObjectToPut, Unreachable, UploadFile
+from stratos.client import BadInput, NotEnoughOzone, NotFound, ObjectToPut, Unreachable, UploadFile
 from stratos.client.ledgerfile import ReceiptLine, read_ledger
 from stratos.client.proven import file_doubt
 from stratos.client.remote import RemoteFile
@@ -101,6 +101,17 @@ def test_slices_travel_as_the_inventory_says(net: Net, request: pytest.FixtureRe
         anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
         with anybody.wrap_socket(caller) as wrapped:
             assert wrapped.version() == "TLSv1.3"
+
+
+def test_a_name_that_cannot_be_is_refused_before_anything_moves(net: Net) -> None:
+    """No slice of a file with an impossible name reaches a holder."""
+    data = os.urandom(100_000)
+    with net.client() as client:
+        with pytest.raises(BadInput, match="name"):
+            client.put(data, name="a/b")
+        with pytest.raises(BadInput, match="name"):
+            client.put_many([ObjectToPut(name="good", data=data), ObjectToPut(name="bad\n", data=data)])
+    assert all(path.name != digest_of(data).hex() for path in net.slice_files())
 
 
 def test_a_refused_stream_leaves_the_output_alone(net: Net, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ all:
     stratos_copies: 4
     stratos_block_seconds: 0.5
     stratos_meta_block_seconds: 0.5
-    stratos_epoch_seconds: 20
+    stratos_epoch_seconds: {epoch_seconds}
     stratos_day_seconds: 60
     stratos_status_seconds: 1
     stratos_suspend_offline_seconds: 600
@@ -69,10 +69,10 @@ class Net:
 
 
 @contextmanager
-def raised(folder: Path, *, transport: str = "tls", holders: int = 6) -> Iterator[Net]:
+def raised(folder: Path, *, transport: str = "tls", holders: int = 6, epoch_seconds: int = 20) -> Iterator[Net]:
     """One validator, four meta nodes and these holders, up; at the end no process and no file is left."""
     tool = Tool(folder)
-    tool.write(INVENTORY.format(transport=transport, holders=holders))
+    tool.write(INVENTORY.format(transport=transport, holders=holders, epoch_seconds=epoch_seconds))
     try:
         yield Net(tool, Path(tool.json("up")["folder"]))
     finally:

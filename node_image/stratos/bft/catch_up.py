@@ -40,10 +40,6 @@ class CatchUp:
         if self._asked is not None:
             self.forget_peer(self._asked)
 
-    @property
-    def is_asking(self) -> bool:
-        return self._asked is not None
-
     def advance(self, committed_height: int) -> None:
         """Blocks up to here are committed."""
         for height in [known for known in self._waiting if known <= committed_height]:

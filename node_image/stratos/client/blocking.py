@@ -32,7 +32,7 @@ from stratos.client.remote import RemoteFile
 from stratos.client.session import Sessions
 from stratos.client.sources import FileSource, MemorySource
 from stratos.client.testnet import load_testnet
-from stratos.client.upload import Upload
+from stratos.client.upload import Upload, require_name
 from stratos.crypto.cid import cid_text, multihash
 from stratos.crypto.handle import Handle, HandleError, parse_handle
 from stratos.crypto.keys import WalletKey
@@ -136,6 +136,7 @@ class Client:
             except OSError as error:
                 raise BadInput(f"cannot read {path}: {error.strerror}; name an existing file") from error
         named = name or "unnamed"
+        require_name(named)
         size = _size_of(source)
         with Upload(
             self._core, self._sessions, copies=copies, expected_bytes=UNKNOWN_SIZE if size is None else size
@@ -152,6 +153,8 @@ class Client:
         """Store many small objects (each at most one slice, at most 512) with one placement; all or nothing."""
         if not 1 <= len(objects) <= MAX_FILES_PER_PLACEMENT:
             raise BadInput(f"put_many takes 1 to {MAX_FILES_PER_PLACEMENT} objects, not {len(objects)}; split them")
+        for each in objects:
+            require_name(each.name)
         total = sum(len(each.data) for each in objects)
         with Upload(self._core, self._sessions, copies=copies, expected_bytes=total, names_file=False) as upload:
             files = []

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from stratos.client.due_receipts import DueReceipts
 from stratos.client.errors import ClientError, NotEnoughOzone, NotFound, Refused, Unreachable
 from stratos.client.ledgerfile import LedgerFile, OperationLine
 from stratos.client.records import Endpoints
@@ -81,6 +82,7 @@ class Core:
         self.ledger = LedgerFile(ledger_dir, f"client-{self.key.address.hex()[:12]}-{os.getpid()}")
         self.trees = Trees()
         self.suspects = Suspects()
+        self.due_receipts = DueReceipts(genesis, self.now_ms)
         self._lock = threading.Lock()
         self._holders: dict[bytes, HolderInfo] = {}
         self._holders_at = 0.0
@@ -187,6 +189,7 @@ class Core:
 
     def close(self) -> None:
         """Close connections, threads and the ledger file."""
+        self.due_receipts.close()
         self.callers.shutdown(wait=True, cancel_futures=True)
         self.workers.shutdown(wait=True, cancel_futures=True)
         self.hashers.shutdown(wait=True, cancel_futures=True)

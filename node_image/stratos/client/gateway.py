@@ -41,7 +41,7 @@ PREFETCH = 2
 NEW_UPLOAD_SECONDS = 2.0
 _UPLOAD = re.compile(r"[0-9a-f]{32}")
 _SEGMENT = re.compile(r"([0-9]{1,6})\.ts")
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _STATUS: tuple[tuple[type[ClientError], HTTPStatus], ...] = (
     (NotFound, HTTPStatus.NOT_FOUND),
     (NotEnoughOzone, HTTPStatus.PAYMENT_REQUIRED),

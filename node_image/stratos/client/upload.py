@@ -21,7 +21,7 @@ from stratos.client.sending import SendJob, send_slices
 from stratos.client.session import Sessions
 from stratos.client.sources import EMPTY, MemorySource, SliceSource
 from stratos.crypto.cid import FileHasher, file_cid
-from stratos.crypto.handle import Handle, HandleError
+from stratos.crypto.handle import Handle, HandleError, check_name
 from stratos.crypto.signing import sign_bytes
 from stratos.meta.context import copy_cost
 from stratos.resource.pieces import SliceHashes
@@ -50,7 +50,17 @@ KEPT_BYTES = 64 * MIB
 PLACE_ROUNDS = 3
 MAX_NOTE_BYTES = 64 * KIB
 SMALL_SLICE_BYTES = 256 * KIB
+MENDED_CODES = frozenset({"copies", "replayed"})
+"""Refusals of a completion that has too few copies: its receipts are all new, or were handed in a moment ago."""
 GROUP_SLICES = 64
+
+
+def require_name(name: str) -> None:
+    """Refuse what cannot be a file's name before any byte moves; raises BadInput."""
+    try:
+        check_name(name)
+    except HandleError as error:
+        raise BadInput(str(error)) from error
 
 
 @dataclass
@@ -142,7 +152,6 @@ class Upload:
                     self._hashing = True
                     self._core.hashers.submit(self._hash_file)
         self._core.workers.submit(self._measure, each)
-        self._submit_when_old()
         return each.index
 
     def add_many(self, sources: Sequence[SliceSource]) -> list[int]:
@@ -208,7 +217,7 @@ class Upload:
             try:
                 self._core.order(body)
             except Refused as error:
-                if error.code != "copies" or last or any(each.source is EMPTY for each in self._slices):
+                if error.code not in MENDED_CODES or last or any(each.source is EMPTY for each in self._slices):
                     raise
                 self._submit_receipts()
                 self._place_anew()
@@ -424,6 +433,7 @@ class Upload:
                     self._acks[ack.holder] = ack
                     if not self._acked_epoch:
                         self._acked_epoch = ack.receipt.body.epoch
+                        self._core.due_receipts.watch(self.id, self._hand_in_old)
 
     def _durable(self, each: _Slice) -> None:
         with self._lock:
@@ -455,12 +465,19 @@ class Upload:
 
     # -- receipts
 
-    def _submit_when_old(self) -> None:
-        """Receipts are void one epoch after theirs: hand in those of an epoch that has passed."""
+    def _hand_in_old(self) -> None:
+        """Hand in the receipts of an epoch that has passed: they are void one epoch after theirs."""
         with self._lock:
-            old = self._acked_epoch and self._acked_epoch < self._core.epoch()
-        if old:
+            epoch = self._acked_epoch
+            if self._ended or self._failure is not None or not epoch or epoch >= self._core.epoch():
+                return
+        try:
             self._submit_receipts()
+        except ClientError:
+            with self._lock:  # tried again an epoch on; the upload's end says it if that is too late
+                self._acked_epoch = self._acked_epoch or epoch
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it must reach the caller's thread
+            self._fail(error)
 
     def _submit_receipts(self, progress: bytes = b"") -> None:
         receipts = self._unsubmitted()
@@ -522,11 +539,8 @@ class Upload:
             if not self._names_file or list(each.slices) != list(range(len(self._slices))):
                 raise BadInput(f"file {each.name!r} is not all slices in order; pass its multihash")
             multihash = self._file_hash.multihash()
+        require_name(each.name)
         cid = file_cid(multihash, tag=each.tag, video=each.video)
-        try:
-            Handle(self._core.wallet.address, cid, each.name)
-        except HandleError as error:
-            raise BadInput(str(error)) from error
         slices = tuple(self._slices[index].place for index in each.slices)
         size = sum(self._slices[index].length for index in each.slices)
         return FileRecord(cid, each.name, size, each.tag, each.video, each.note, slices)
@@ -563,6 +577,7 @@ class Upload:
 
     def _end(self) -> None:
         self._ended = True
+        self._core.due_receipts.forget(self.id)
         self._sessions.release(self._session)
 
     def _fail(self, error: BaseException) -> None:

@@ -29,7 +29,7 @@ from msgspec import Meta, Struct
 
 from stratos.client.errors import BadInput, Environment
 from stratos.client.records import PutResult, UploadFile
-from stratos.client.upload import Upload
+from stratos.client.upload import Upload, require_name
 from stratos.crypto.cid import FileHasher
 from stratos.wire.limits import KIB, MIB, SLICE_BYTES
 
@@ -206,6 +206,8 @@ def put_video(
     ffmpeg = find_ffmpeg()
     if not path.is_file():
         raise BadInput(f"{path} is not a file; give the media file to put")
+    named = name or path.name
+    require_name(named)
     info = probe(path, ffmpeg=ffmpeg)
     size = path.stat().st_size
     target = seconds or segment_seconds(size, info.duration_us)
@@ -217,7 +219,7 @@ def put_video(
         client.begin_upload(copies=copies, expected_bytes=size + size // 4 + CONTAINER_BYTES) as upload,
         contextlib.closing(segments(path, seconds=target, folder=Path(scratch), ffmpeg=ffmpeg)) as cut,
     ):
-        named = hashing.submit(_multihash, path)
+        whole = hashing.submit(_multihash, path)
         if started is not None:
             started(upload.id)
         for duration_us, file in cut:
@@ -231,9 +233,7 @@ def put_video(
         if not made:
             raise BadInput(f"ffmpeg found nothing to play in {path}; give a file with a video or audio stream")
         note = Playlist(target, tuple(made), ended=True).encode()
-        record = UploadFile(
-            name=name or path.name, slices=tuple(indices), multihash=named.result(), video=True, note=note
-        )
+        record = UploadFile(name=named, slices=tuple(indices), multihash=whole.result(), video=True, note=note)
         return upload.complete([record])[0]
 
 

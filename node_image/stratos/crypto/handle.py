@@ -30,7 +30,7 @@ class Handle:
         if cid_kind(self.cid) == "slice":
             raise HandleError(f"{cid_text(self.cid)} names a slice; a handle carries the name of a whole file")
         if self.name is not None:
-            _check_name(self.name)
+            check_name(self.name)
 
     def __str__(self) -> str:
         text = f"{_SCHEME}{bech32.encode(bech32.WALLET, self.wallet)}/{cid_text(self.cid)}"
@@ -53,7 +53,8 @@ def parse_handle(text: str) -> Handle:
     return Handle(wallet, cid, parts[2] if len(parts) == 3 else None)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise HandleError unless `name` can be the name in a handle."""
     harmless = name.isprintable() and "/" not in name and "\\" not in name and name not in ("", ".", "..")
     if not harmless or len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES:
         raise HandleError(

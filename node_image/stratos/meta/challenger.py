@@ -32,6 +32,7 @@ from stratos.meta.intake import Intake
 from stratos.meta.machine import get_clock
 from stratos.meta.outbox import authorities
 from stratos.meta.rooms import ACTIVE, HOLDER, POSSESSION, SLICE, Holder, u64
+from stratos.net.peers import PeerUnreachable
 from stratos.net.tls import server_key
 from stratos.wire.codec import encode
 from stratos.wire.config import ConfigError, split_endpoint
@@ -122,7 +123,7 @@ def challenge(
         return possession_fault(
             answer, spec=spec, piece=piece, nonce=nonce, holder_key=holder.public_key, genesis_hash=genesis_hash
         )
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, PeerUnreachable) as error:
         raise NotJudged(str(error)) from error
     finally:
         raw.close()

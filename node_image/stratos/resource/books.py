@@ -15,7 +15,18 @@ import structlog
 
 from stratos.crypto.keys import NodeKey
 from stratos.resource.accounts import AccountError, HeldAccount, LedgerLine, SessionAccount
-from stratos.resource.journal import Held, Journal, JournalError, Opened, Ordered, Record, Served, Settled, Voided
+from stratos.resource.journal import (
+    Held,
+    Journal,
+    JournalError,
+    Opened,
+    Ordered,
+    Record,
+    Served,
+    Settled,
+    Signed,
+    Voided,
+)
 from stratos.wire.metalog import Allotment, HeldIndices, ServedTasks, Session
 from stratos.wire.receipts import DOWNLOAD, REPAIR, DownloadTask, Receipt
 
@@ -228,6 +239,8 @@ class Books:
             self._sessions[record.session].void_last()
         elif isinstance(record, Ordered):
             self._sessions[record.session].ordered(record.total_noz, record.digest)
+        elif isinstance(record, Signed):
+            self._sessions[record.session].receipt = record.receipt
         elif isinstance(record, Held):
             held = self._held.setdefault((record.kind, record.task), HeldAccount(kind=record.kind, task=record.task))
             for index, length in record.items:
@@ -242,6 +255,8 @@ class Books:
                 session, account.wallet, account.key, account.ordered_noz, account.ordered_digest, account.allotted_noz
             )
             if account.receipt is not None:
+                if not account.tasks:
+                    yield Signed(session, account.receipt)
                 for step in account.tasks:
                     yield Served(session, account.receipt, step)
         for (kind, name), held in sorted(self._held.items()):

@@ -66,6 +66,13 @@ class Ordered(Struct, frozen=True, array_like=True, tag="ordered"):
     digest: bytes
 
 
+class Signed(Struct, frozen=True, array_like=True, tag="signed"):
+    """The last receipt of a session whose steps have all been ordered; only in a journal that was written anew."""
+
+    session: bytes
+    receipt: Receipt
+
+
 class Held(Struct, frozen=True, array_like=True, tag="held"):
     """Slices of an upload (kind 1) or repair order (kind 3) became durable here: (index, length) items."""
 
@@ -82,7 +89,7 @@ class Settled(Struct, frozen=True, array_like=True, tag="settled"):
     total_noz: int
 
 
-Record = Opened | Served | Voided | Ordered | Held | Settled
+Record = Opened | Served | Voided | Ordered | Signed | Held | Settled
 _decoder: "msgspec.msgpack.Decoder[Record]" = msgspec.msgpack.Decoder(Record)
 _encoder = msgspec.msgpack.Encoder()
 
@@ -190,12 +197,21 @@ class Journal:
         with self._lock:
             beside = self.path.with_suffix(".new")
             try:
-                self._descriptor, self.size = self._replaced(beside, records)
+                descriptor, size = self._written_beside(beside, records)
             except OSError as error:
                 beside.unlink(missing_ok=True)
                 raise JournalError(_sentence(error)) from error
+            # From the rename on the new file is the journal, whatever happens to the folder's sync.
+            old, self._descriptor, self.size = self._descriptor, descriptor, size
+            os.close(old)
+            try:
+                _sync_folder(self.path.parent)
+            except OSError as error:
+                self._failure = error
+                raise JournalError(_sentence(error)) from error
 
-    def _replaced(self, beside: Path, records: Iterable[Record]) -> tuple[int, int]:
+    def _written_beside(self, beside: Path, records: Iterable[Record]) -> tuple[int, int]:
+        """Descriptor and size of the new journal, in its place already."""
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         size = 0
         try:
@@ -207,15 +223,9 @@ class Journal:
                     view = view[os.write(descriptor, view) :]
             os.fdatasync(descriptor)
             os.rename(beside, self.path)
-        except OSError:
+        except BaseException:
             os.close(descriptor)
             raise
-        os.close(self._descriptor)
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
         return descriptor, size
 
     def close(self) -> None:
@@ -242,19 +252,29 @@ class Journal:
                     self._changed.wait(SYNC_SECONDS)
                 mark = self._written
                 self._urgent = False
-                descriptor = os.dup(self._descriptor)
-                self._lock.release()
-                failure: OSError | None = None
                 try:
-                    os.fdatasync(descriptor)
+                    self._sync_outside_the_lock()
                 except OSError as error:
-                    failure = error
-                finally:
-                    os.close(descriptor)
-                    self._lock.acquire()
+                    self._failure = error
                 self._durable = max(self._durable, mark)
-                self._failure = failure or self._failure
                 self._synced.notify_all()
+
+    def _sync_outside_the_lock(self) -> None:
+        descriptor = os.dup(self._descriptor)
+        self._lock.release()
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+            self._lock.acquire()
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _sentence(error: OSError) -> str:

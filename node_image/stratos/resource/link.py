@@ -5,7 +5,6 @@ challenge on plain transport; here both, always) and proves its own key with a s
 `LinkPool` keeps a few idle links per holder: a TLS handshake costs more than moving a small slice.
 """
 
-import os
 import socket
 import ssl
 import threading
@@ -171,8 +170,3 @@ class LinkPool:
         """Idle links per holder."""
         with self._lock:
             return {address: len(links) for address, links in self._idle.items()}
-
-
-def fresh_nonce() -> bytes:
-    """16 random bytes for a challenge."""
-    return os.urandom(16)

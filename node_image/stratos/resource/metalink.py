@@ -121,14 +121,14 @@ class MetaLink:
         turn = 0
         with self._lock:
             least_height = self._seen_height
+            first = self._preferred
         while True:
             left = deadline - time.monotonic()
             if (left <= 0 and turn) or self._closed:
                 raise MetaUnreachable(
                     f"{reason}; {type(request).__name__} was tried for {self.deadline_seconds:g} s on all meta nodes"
                 )
-            with self._lock:
-                index = (self._preferred + turn) % len(self._endpoints)
+            index = (first + turn) % len(self._endpoints)
             try:
                 answer = self._ask(index, request, kind, max(0.05, min(try_seconds, left)))
             except RpcRefused as error:
@@ -137,6 +137,7 @@ class MetaLink:
                 reason = error.sentence
             except (PeerUnreachable, RpcTimeout) as error:
                 reason = str(error)
+                self._leave(index)
             else:
                 doubted = doubt(answer) if doubt is not None else ""
                 if doubted:
@@ -157,9 +158,13 @@ class MetaLink:
     ) -> tuple[EntryOutcome, bytes]:
         """Order an entry signed by `key`: (outcome, entry hash); raises EntryRefused or MetaUnreachable."""
         entry = signed_entry(body, key=key, genesis_hash=self._genesis_hash, time_ms=self._wall_ms())
+        within = self.deadline_seconds if deadline_seconds is None else deadline_seconds
         try:
             outcome = self.call(
-                SubmitEntry(entry), EntryOutcome, deadline_seconds=deadline_seconds, try_seconds=2 * TRY_SECONDS
+                SubmitEntry(entry),
+                EntryOutcome,
+                deadline_seconds=within,
+                try_seconds=min(2 * TRY_SECONDS, within / 2),  # one that says nothing leaves time to ask another
             )
         except RpcRefused as error:
             raise EntryRefused(error.code, error.sentence) from error
@@ -200,6 +205,12 @@ class MetaLink:
                         self._idle.setdefault(index, []).append(client)
                 if not kept:
                     client.close()
+
+    def _leave(self, index: int) -> None:
+        """The next call begins elsewhere: it may have no time to wait for a silent node first."""
+        with self._lock:
+            if self._preferred == index:
+                self._preferred = (index + 1) % len(self._endpoints)
 
     def _connection(self, index: int, seconds: float) -> BlockingRpcClient:
         with self._lock:

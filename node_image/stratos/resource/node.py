@@ -21,7 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from stratos.crypto.keyfile import load_node_key, load_wallet_key
-from stratos.net.guard import guard
+from stratos.net.guard import guard, report_failure
 from stratos.net.http import HttpServer, build_app, json_response
 from stratos.net.tls import server_context
 from stratos.resource.books import Books
@@ -95,6 +95,7 @@ class ResourceNode:
             self.services,
             tls=server_context(self.key) if config.slice_transport == "tls" else None,
             max_connections=config.limits.max_connections,
+            on_failure=self._port_lost,
         )
         self.stopping = threading.Event()
         self.reporter = Reporter(
@@ -110,6 +111,7 @@ class ResourceNode:
             services=self.services, meta=self.meta, key=self.key, stop=self.stopping, dropped=self.reporter.dropped
         )
         self.http: HttpServer | None = None
+        self._loop: asyncio.AbstractEventLoop
         self._duties: list[threading.Thread] = []
 
     def epoch(self) -> int:
@@ -125,6 +127,7 @@ class ResourceNode:
     async def start(self) -> dict[str, Any]:
         """Bind, begin, and return the ports."""
         config = self.config
+        self._loop = asyncio.get_running_loop()
         self.server.start(config.listen, config.ports.bulk)
         app = build_app(status=self.status, health=self.health, registry=self._metrics())
         app.router.add_get("/receipts", self._receipts)
@@ -184,6 +187,10 @@ class ResourceNode:
             raise web.HTTPForbidden
         lines = await asyncio.to_thread(self.books.lines)
         return json_response({"node": self.key.address.hex(), "lines": msgspec.to_builtins(lines)})
+
+    def _port_lost(self, error: BaseException) -> None:
+        """The bulk port takes no connection any more: as loud as any duty that has died."""
+        self._loop.call_soon_threadsafe(report_failure, "bulk port", error)
 
     def _damaged(self, digest: bytes, sentence: str) -> None:
         self.reporter.damaged(digest, sentence)

@@ -6,6 +6,7 @@ B while B waits for one of A); what bounds it is the number of connections, in a
 until it has shown a token that names its key; guests may only ask for possession proofs, slowly.
 """
 
+import errno
 import os
 import socket
 import ssl
@@ -57,6 +58,9 @@ IDLE_SECONDS = 60.0
 """Silence tolerated between conversations."""
 GUEST_REQUESTS_PER_SECOND = 50.0
 BACKLOG = 256
+ACCEPT_PAUSE_SECONDS = 0.05
+LISTENER_IS_GONE = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP})
+"""Failures of accept that would repeat for ever; all others pass."""
 _log = structlog.get_logger("stratos.resource.server")
 
 
@@ -83,7 +87,7 @@ class BulkServer:
         self._conversations: set[Conversation] = set()
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
-        self._closing = False
+        self._closing = threading.Event()
 
     def start(self, host: str, port: int) -> int:
         """Listen and accept in a thread of its own; raises PortInUse."""
@@ -106,7 +110,7 @@ class BulkServer:
 
     def close(self) -> None:
         """Stop accepting, break every connection, and wait for the threads a moment."""
-        self._closing = True
+        self._closing.set()
         if self._listener is not None:
             try:
                 self._listener.shutdown(socket.SHUT_RDWR)
@@ -130,17 +134,21 @@ class BulkServer:
 
     def _accept(self) -> None:
         assert self._listener is not None
-        while not self._closing:
+        while not self._closing.is_set():
             try:
                 raw, _ = self._listener.accept()
             except OSError as error:
-                if self._closing:
+                if self._closing.is_set():
                     return
-                # Out of descriptors: those in use come back; anything else would repeat for ever and must be loud.
                 _log.error("accept failed", error=str(error))
-                if self._on_failure is not None:
-                    self._on_failure(error)
-                return
+                if error.errno in LISTENER_IS_GONE:
+                    if self._on_failure is not None:
+                        self._on_failure(error)
+                    return
+                # Descriptors and memory in use come back, and a caller that went away is not our end.
+                self.services.counters.add("refused", 1)
+                self._closing.wait(ACCEPT_PAUSE_SECONDS)
+                continue
             with self._lock:
                 guests = sum(1 for other in self._conversations if other.guest)
                 if len(self._conversations) >= self._max_connections or guests >= self._max_guests:
@@ -153,7 +161,12 @@ class BulkServer:
                 raw.close()
                 continue
             self.services.counters.add("connections", 1)
-            admitted.thread.start()
+            try:
+                admitted.thread.start()
+            except RuntimeError as error:  # the system gives no thread now
+                _log.error("connection refused", error=str(error))
+                raw.close()
+                self.ended(admitted)
 
     def ended(self, conversation: "Conversation") -> None:
         """A conversation's thread is done."""

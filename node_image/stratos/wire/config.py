@@ -111,8 +111,18 @@ def dump_config(config: NodeConfig) -> bytes:
 
 
 def split_endpoint(endpoint: str) -> tuple[str, int]:
-    """("host", port) of "host:port" or "[v6]:port"; raises ConfigError."""
+    """("host", port) of "host:port" or "[v6]:port"; raises ConfigError.
+
+    The host can be looked up afterwards: a socket call fails with OSError at most. Addresses come from other nodes.
+    """
     host, separator, port = endpoint.rpartition(":")
-    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+    if not separator or not host or not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65_535:
         raise ConfigError(f"{endpoint!r} is not host:port with a port from 0 to 65535")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        possible = bool(host.encode("idna")) and host.isprintable()
+    except UnicodeError:
+        possible = False
+    if not possible:
+        raise ConfigError(f"{endpoint!r} names no host; write a name or an address before the port")
+    return host, int(port)

@@ -159,6 +159,7 @@ def test_an_upload_that_a_node_has_not_seen_yet_is_asked_for_again(gateway: Gate
         ("bytes=1850-99999", 206, 1850, 1900),
         ("bytes=0-1,5-6", 200, 0, 1900),
         ("furlongs=1-2", 200, 0, 1900),
+        (f"bytes={'9' * 5000}-", 200, 0, 1900),
     ],
 )
 def test_ranges_of_plain_files(gateway: Gateway, wanted: str, status: int, start: int, end: int) -> None:

@@ -173,3 +173,11 @@ def test_a_failed_cut_aborts_the_upload(tmp_path: Path) -> None:
     with pytest.raises(BadInput):
         put_video(upload, broken)
     assert not upload.files
+
+
+def test_a_name_that_cannot_be_is_refused_before_anything_moves(clip: Path) -> None:
+    """Segments are published, and so paid for, as they are made: a refusal at the end would be too late."""
+    upload = KeptUpload()
+    with pytest.raises(BadInput, match="name"):
+        put_video(upload, clip, name="a/b")
+    assert not upload.slices

@@ -1,7 +1,9 @@
 """No file may grow: nothing is half booked, what cannot be booked does not happen, and all goes on when there is space."""
 
+import errno
 import os
 import resource
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from bulk_net import Holder, Net, spec_of
 from stratos.crypto.keys import NodeKey
 from stratos.resource.accounts import AccountError, receipt_bytes
 from stratos.resource.books import Books
-from stratos.resource.journal import Journal, JournalError, Settled, pack
+from stratos.resource.journal import Journal, JournalError, Settled, pack, unpack
 from stratos.resource.metalink import MetaLink
 from stratos.resource.repair import RepairWorker
 from stratos.resource.store import file_bytes
@@ -53,6 +55,18 @@ def files_end_at(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def folder_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No folder can be synced any more, as on a disk that has begun to fail."""
+    really = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        really(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
 
 
 def open_books(folder: Path) -> Books:
@@ -117,6 +131,37 @@ def test_a_journal_that_cannot_be_written_anew_stays(tmp_path: Path, monkeypatch
     books.close()
     assert [path.name for path in tmp_path.iterdir()] == ["journal"]
     assert (tmp_path / "journal").stat().st_size == size
+
+
+def test_a_journal_whose_folder_cannot_be_synced_is_the_new_one_and_takes_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the rename nothing is ever written through the old file's descriptor, which may belong to another file by then."""
+    journal = Journal(tmp_path / "j")
+    journal.append(Settled(b"a" * 16, 1))
+    folder_refuses(monkeypatch)
+    with pytest.raises(JournalError):
+        journal.rewrite([Settled(b"b" * 16, 2)])
+    other = os.open(tmp_path / "other", os.O_WRONLY | os.O_CREAT)
+    with pytest.raises(JournalError):
+        journal.append(Settled(b"c" * 16, 3))
+    journal.close()
+    os.close(other)
+    assert (tmp_path / "other").read_bytes() == b""
+    assert list(unpack((tmp_path / "j").read_bytes())) == [(Settled(b"b" * 16, 2), journal.size)]
+
+
+def test_a_sync_that_cannot_begin_is_told_to_who_waits(tmp_path: Path) -> None:
+    """Without a descriptor to spare, nobody waits for a durable journal for ever."""
+    journal = Journal(tmp_path / "j")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        with pytest.raises(JournalError):
+            journal.sync(journal.append(Settled(b"a" * 16, 1)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    journal.close()
 
 
 def test_what_cannot_be_booked_does_not_happen(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Uploads over real sockets: chain replication, and everything that can go wrong in the middle of it."""
 
 import os
+import resource
 import socket
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -295,3 +297,21 @@ def test_too_many_connections_are_turned_away(plain_net: Net) -> None:
     assert holder.services.counters.refused == 24
     for each in sockets:
         each.close()
+
+
+def test_a_port_without_descriptors_for_a_moment_goes_on_afterwards(plain_net: Net) -> None:
+    """A connection that cannot be accepted now costs the node neither its port nor the next ones."""
+    (holder,) = plain_net.start(1)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as caller:
+        host, _, port = holder.endpoint.rpartition(":")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        try:
+            caller.connect((host, int(port)))
+            deadline = time.monotonic() + 10
+            while not holder.services.counters.refused:
+                assert time.monotonic() < deadline, "the port never tried"
+                time.sleep(0.01)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    plain_net.link(holder).close()
