@@ -189,8 +189,10 @@ class _Read:
                 account.received(length)
                 self.paid_noz += length
             link.expect(ReadDone)
-        except BaseException:
+        except BaseException as error:
             account.broken = account.total_noz != signed_before
+            if isinstance(error, WrongPiece) and error.digest:
+                account.session.mismatches[self._holder] = error.digest
             link.close()
             raise
         core.links.put(link)

@@ -35,6 +35,8 @@ from stratos.wire.transfer import SessionToken
 
 SESSION_NOZ = GIB
 SESSION_MS = 3_600_000
+SLOWEST_NOZ_PER_SECOND = 250_000
+"""An upload stays with its session to the end, so a large one gets a session that outlives it even over a slow line."""
 RENEW_BEFORE_MS = 60_000
 SPREAD_PER_HOLDER = 64 * MIB
 SPREAD_SHARE = 64
@@ -128,6 +130,8 @@ class PaidSession:
         self.users = 0
         self.retired = False
         self.unresolved: dict[bytes, int] = {}
+        self.mismatches: dict[bytes, bytes] = {}
+        """Holder -> BLAKE3 of a wrong piece it sent for a step that was signed for: that step can never be earned."""
         self._lock = threading.Lock()
         self._allotted: dict[bytes, int] = {}
         self._fetched = False
@@ -283,7 +287,7 @@ class Sessions:
             )
         spread = min(SPREAD_PER_HOLDER * max(1, core.holder_count()), (available - noz) // SPREAD_SHARE)
         most = min(available, max(2 * noz, self._session_noz) + spread)
-        expiry_ms = core.now_ms() + SESSION_MS
+        expiry_ms = core.now_ms() + SESSION_MS + noz * 1000 // SLOWEST_NOZ_PER_SECOND
         started = time.monotonic()
         _, name = core.order(OpenSession(core.key.public_key, most, spread, expiry_ms), key=core.wallet)
         core.note("session", started=started, task=name[:16].hex(), noz=most)
@@ -308,7 +312,9 @@ class Sessions:
         started = time.monotonic()
         error: ClientError | None = None
         try:
-            self._core.order(Dispute(session.id, holder, noz, b""), deadline_seconds=CLOSE_SECONDS)
+            self._core.order(
+                Dispute(session.id, holder, noz, session.mismatches.get(holder, b"")), deadline_seconds=CLOSE_SECONDS
+            )
         except (Refused, Unreachable) as refused:
             error = refused
         self._core.note("dispute", started=started, task=session.id.hex(), holder=holder.hex(), noz=noz, error=error)

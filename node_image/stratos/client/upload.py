@@ -156,14 +156,14 @@ class Upload:
 
     def add_many(self, sources: Sequence[SliceSource]) -> list[int]:
         """Add small slices that are there already: one placement for all of them."""
-        if sum(source.length for source in sources) > IN_FLIGHT_BYTES:
+        if len(sources) > MAX_SLICES_PER_PLACEMENT or sum(source.length for source in sources) > IN_FLIGHT_BYTES:
             return [self.add_source(source) for source in sources]
         with self._lock:
             self._placing += 2  # nobody places one by one meanwhile
         try:
             indices = [self.add_source(source) for source in sources]
             with self._lock:
-                while len(self._measured) < len(sources):
+                while any(self._slices[index].spec is None for index in indices):
                     self._lock.wait()
                     self._check()
         finally:

@@ -11,10 +11,11 @@ from msgspec import structs
 from stratos.client.core import Suspects, Trees
 from stratos.client.errors import Refused
 from stratos.client.ledgerfile import ReceiptLine
-from stratos.client.session import DownloadAccount
+from stratos.client.session import DownloadAccount, PaidSession, Sessions
 from stratos.crypto.keys import NodeKey, verify_node
 from stratos.crypto.signing import sign_bytes
 from stratos.wire.codec import encode
+from stratos.wire.metalog import Dispute
 from stratos.wire.receipts import EMPTY_CHAIN, TAG_RECEIPT, DownloadTask, Receipt, chain_digest
 
 NETWORK = b"n" * 32
@@ -123,3 +124,21 @@ def test_remembered_trees_are_bounded() -> None:
         trees.put(number.to_bytes(32, "big"), ())
     assert trees.get((0).to_bytes(32, "big")) is None
     assert trees.get((299).to_bytes(32, "big")) == ()
+
+
+def test_a_wrong_piece_voids_the_step_it_was_signed_for() -> None:
+    """The dispute about a step whose bytes were wrong carries the hash of what came, one about silence carries none."""
+    ordered: list[Any] = []
+    core: Any = SimpleNamespace(
+        wallet=SimpleNamespace(address=b"w" * 20),
+        order=lambda body, **_: ordered.append(body),
+        note=lambda *_, **__: None,
+    )
+    sessions = Sessions(core, session_noz=None)
+    for number, mismatches in enumerate(({HOLDER: b"m" * 32}, {})):
+        session = PaidSession(core, bytes([number]) * 16, pool_noz=100, expiry_ms=10**15)
+        session.unresolved[HOLDER] = 64
+        session.mismatches.update(mismatches)
+        sessions._retired.append(session)
+    sessions.close()
+    assert ordered == [Dispute(b"\0" * 16, HOLDER, 64, b"m" * 32), Dispute(b"\1" * 16, HOLDER, 64, b"")]
