@@ -113,36 +113,43 @@ class MetaLink:
         deadline_seconds: float | None = None,
         try_seconds: float = TRY_SECONDS,
         doubt: Callable[[R], str] | None = None,
+        passing: int = 0,
     ) -> R:
         """The answer of type `kind` from any meta node; raises RpcRefused (the request is at fault) or MetaUnreachable.
-        `doubt` says what is wrong with an answer, "" when nothing is: then the next node is asked."""
+        `doubt` says what is wrong with an answer, "" when nothing is: then the next node is asked. `passing` nodes are
+        left for later, for a caller that has their answer and wants another's."""
         deadline = time.monotonic() + (self.deadline_seconds if deadline_seconds is None else deadline_seconds)
-        reason = "no meta node answered"
+        reason, lie = "no meta node answered", ""
         turn = 0
         with self._lock:
             least_height = self._seen_height
+            first = self._preferred + passing
         while True:
             left = deadline - time.monotonic()
             if (left <= 0 and turn) or self._closed:
                 raise MetaUnreachable(
-                    f"{reason}; {type(request).__name__} was tried for {self.deadline_seconds:g} s on all meta nodes"
+                    f"{lie or reason}; {type(request).__name__} was tried for {self.deadline_seconds:g} s on all meta nodes"
                 )
-            with self._lock:
-                index = (self._preferred + turn) % len(self._endpoints)
+            index = (first + turn) % len(self._endpoints)
+            # However short the deadline, a silent node leaves time for another.
+            patience = min(try_seconds, left / 2 if len(self._endpoints) > 1 else left)
             try:
-                answer = self._ask(index, request, kind, max(0.05, min(try_seconds, left)))
+                answer = self._ask(index, request, kind, max(0.05, patience))
             except RpcRefused as error:
                 if error.code not in OTHER_NODE_CODES:
                     raise
                 reason = error.sentence
             except (PeerUnreachable, RpcTimeout) as error:
                 reason = str(error)
+                with self._lock:
+                    if self._preferred == index:
+                        self._preferred = (index + 1) % len(self._endpoints)
             else:
                 doubted = doubt(answer) if doubt is not None else ""
                 if doubted:
-                    reason = f"{self._endpoints[index].name} is not believed: {doubted}"
+                    lie = f"{self._endpoints[index].name} is not believed: {doubted}"
                 elif self._fresh(answer, least_height):
-                    if turn:
+                    if turn or passing:
                         with self._lock:
                             self._preferred = index
                     return answer
