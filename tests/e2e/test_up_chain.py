@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from up_driver import SMALL, Tool, eventually
+from up_driver import COMMAND_SECONDS, SMALL, Tool, eventually
 
 FOUR = SMALL.replace("{v1: }", '{"v[1:4]": }').replace("{m1: }", '{"m[1:4]": }')
 
@@ -42,7 +42,7 @@ def verb(tool: Tool, command: str, *arguments: str, stdin: str | None = None) ->
         "--json",
     ]
     return subprocess.run(
-        line, env=tool.environment, capture_output=True, text=True, input=stdin, timeout=60, check=False
+        line, env=tool.environment, capture_output=True, text=True, input=stdin, timeout=COMMAND_SECONDS, check=False
     )
 
 
