@@ -199,7 +199,11 @@ def test_wrong_receipts_and_sessions_get_nothing(plain_net: Net) -> None:
         link.receive()
     net.links.put(link)
     thief = LinkPool(
-        identity=NodeKey.generate(), genesis_hash=net.meta.genesis_hash, transport="plain", now=lambda: 0.0, timeout=60.0
+        identity=NodeKey.generate(),
+        genesis_hash=net.meta.genesis_hash,
+        transport="plain",
+        now=lambda: 0.0,
+        timeout=60.0,
     )
     stolen = thief.get(holder.address, holder.endpoint)
     stolen.send(reader.request(spec, 0, whole))
