@@ -42,7 +42,7 @@ def test_up_down_up_keeps_the_testnet(tool: Tool) -> None:
     assert {node["health"] for node in status["nodes"]} == {"ok"}
     down = tool.json("down")
     assert len(down["stopped"]) == 4
-    assert tool.processes() == []
+    eventually(lambda: tool.processes() == [])
     assert tool.json("down")["changed"] == 0
     back = tool.json("up")
     assert back["started"] == 4
@@ -152,7 +152,7 @@ def test_the_environment_is_explained(tool: Tool) -> None:
     refused = tool.run("logs", "nobody")
     assert refused.returncode == 2
     assert "stratosctl up" in refused.stderr
-    assert tool.processes() == []
+    eventually(lambda: tool.processes() == [])
 
 
 def test_a_second_orchestrator_is_refused(tool: Tool) -> None:
