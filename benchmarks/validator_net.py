@@ -1,7 +1,7 @@
 """A value layer of real processes on loopback, for benchmarks and end-to-end tests that need nothing but validators.
 
-Homes are written into a given folder (deterministic throw-away keys, ports outside the ephemeral range that were free when
-asked), `stratosd run` is spawned per node, waiting is on conditions with deadlines. Only processes started here are
+Homes are written into a given folder (deterministic throw-away keys, ports outside the ephemeral range that no other
+testnet takes), `stratosd run` is spawned per node, waiting is on conditions with deadlines. Only processes started here are
 ever signalled, by pid.
 """
 
@@ -9,7 +9,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,8 @@ from urllib.request import urlopen
 
 import msgspec
 
+from orchestrator.plan.ports import LOWEST_PORT
+from orchestrator.testnet.ports_in_use import PortClaims
 from stratos.crypto.keyfile import save_key
 from stratos.crypto.keys import NodeKey, WalletKey
 from stratos.ledger.signing import sign_tx
@@ -31,7 +32,13 @@ from stratos.wire.rpc import CLASS_CLIENT
 from stratos.wire.txs import Message
 
 STOS = 10**18
-START_SECONDS = 60.0
+START_SECONDS = 120.0
+
+
+FIRST_PORT = 5_000
+PORTS = LOWEST_PORT - FIRST_PORT
+"""Below the blocks that `stratosctl up` plans with: the ports of a testnet that is down for a moment are not taken either."""
+_CLAIMS = PortClaims()
 
 
 class NotInTime(AssertionError):
@@ -48,19 +55,14 @@ def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> N
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports below the ephemeral range that nobody listens on now."""
+    """Ports on which nobody listens now and which are ours until this process ends, also while a node of ours is down."""
     ports: list[int] = []
-    start = random.randrange(20_000, 28_000)
-    candidate = start
+    start = random.randrange(PORTS - count)
     while len(ports) < count:
-        candidate += 1
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", candidate))
-            except OSError:
-                continue
-        ports.append(candidate)
+        candidate = FIRST_PORT + start % PORTS
+        start += 1
+        if _CLAIMS.claim(candidate):
+            ports.append(candidate)
     return ports
 
 
@@ -180,7 +182,7 @@ class ValidatorNet:
             if process is None:
                 continue
             try:
-                codes.append(process.wait(timeout=15))
+                codes.append(process.wait(timeout=60))
             except subprocess.TimeoutExpired:
                 process.kill()
                 codes.append(process.wait())
@@ -192,7 +194,7 @@ class ValidatorNet:
 
     def get(self, index: int, path: str) -> Any:
         """A JSON document of a node's HTTP surface; raises OSError when it does not answer."""
-        with urlopen(f"http://127.0.0.1:{self.http_ports[index]}{path}", timeout=10) as answer:
+        with urlopen(f"http://127.0.0.1:{self.http_ports[index]}{path}", timeout=30) as answer:
             return json.load(answer)
 
     def height(self, index: int) -> int:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from orchestrator.errors import EnvironmentFault
 
 STOP_SECONDS = 15
-START_SECONDS = 30
+START_SECONDS = 90
 
 
 class LoadPlan(Struct, frozen=True):

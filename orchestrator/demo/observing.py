@@ -33,7 +33,7 @@ class Copies(Struct, frozen=True):
     reasons: tuple[str, ...]
 
 
-def compare_roots(observer: Observer, *, deadline_seconds: float = 10.0) -> Roots:
+def compare_roots(observer: Observer, *, deadline_seconds: float = 60.0) -> Roots:
     """Hold each validator's state root at its own height against the header another validator has for that height."""
     deadline = time.monotonic() + deadline_seconds
     names = observer.validators

@@ -43,9 +43,9 @@ from stratos.client.testnet import Testnet, load_testnet
 from stratos.wire.genesis import Genesis
 
 Say = Callable[[str], None]
-EXTRA_EPOCHS = 6
+EXTRA_EPOCHS = 20
 """Epochs that settling may take beyond those waited for."""
-MATURE_SECONDS = 20.0
+MATURE_SECONDS = 90.0
 
 
 class DemoOptions(Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ from stratos.client.testnet import load_testnet
 from stratos.wire.chainrpc import GetBlock, GetBridge, GetProof
 from stratos.wire.codec import decode, encode
 from stratos.wire.metarpc import GetEpochReceipts
-from stratos.wire.receipts import DOWNLOAD
+from stratos.wire.receipts import DOWNLOAD, UPLOAD
 from stratos.wire.txs import Tx, VolumeReport
 
 R = TypeVar("R", bound=Struct)
@@ -38,21 +39,32 @@ EPOCHS = 2
 
 @pytest.fixture(scope="module")
 def tool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
-    """A testnet in which uploads and downloads have been paid for in at least two epochs."""
+    """A testnet in which both nodes were paid for uploads and downloads, in at least two epochs, and nothing is unpaid.
+
+    Which node is given a file is a lottery, and in which epoch its receipts are settled a matter of time: tests that change a
+    node's ledger, or the last thing a client signed, need all nodes to have one and all of it to be settled.
+    """
     tool = Tool(tmp_path_factory.mktemp("audit"))
     assert tool.json("up")["started"] == 4
     try:
         with Client.from_testnet(tool.root / "net") as client:
 
             def more_traffic_and_enough_epochs() -> bool:
-                stored = client.put(b"x" * 300_000 + bytes([len(client.ls())]), name=f"file-{len(client.ls())}")
+                stored = client.put(os.urandom(300_000), name="file")
                 client.read(stored.handle)
-                return len(tool.json("rewards")["flows"]) >= EPOCHS
+                return all_have_both_kinds(tool) and len(tool.json("rewards")["flows"]) >= EPOCHS
 
-            eventually(more_traffic_and_enough_epochs, seconds=60)
+            eventually(more_traffic_and_enough_epochs)
+        eventually(lambda: tool.json("audit")["pending_noz"] == 0)
         yield tool
     finally:
         assert tool.run("down", "--purge").returncode == 0
+
+
+def all_have_both_kinds(tool: Tool) -> bool:
+    """Whether every node's own ledger has an upload and a download."""
+    nodes = load_testnet(tool.root / "net").endpoints.resource
+    return all({line.kind for line in node_lines(node)} >= {UPLOAD, DOWNLOAD} for node in nodes)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from up_driver import ROOT, Tool, eventually
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_demo_tells_the_whole_story(tmp_path: Path) -> None:
     """Every figure of the promised document is there and good, the report stands alone, and no process is left."""
     tool = Tool(tmp_path)
@@ -25,7 +25,7 @@ def test_the_demo_tells_the_whole_story(tmp_path: Path) -> None:
         env={**os.environ, **tool.environment},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=880,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def test_slices_travel_as_the_inventory_says(net: Net, request: pytest.FixtureRe
     with net.client() as client:
         holder = next(iter(client._core.directory().values()))
     host, _, port = holder.network_address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as caller:
+    with socket.create_connection((host, int(port)), timeout=60) as caller:
         if request.node.callspec.params["net"] == "plain":
             assert holder.public_key in caller.recv(4096)
             return
@@ -212,19 +213,23 @@ def test_a_doubted_meta_node_is_passed_over(net: Net) -> None:
         answer = client._core.ask(request, FileAnswer, doubt=lambda _: next(doubts, ""))
         assert answer.stored is not None and answer.stored.record.name == "doubt.txt"
         with pytest.raises(Unreachable, match="is not believed: it lies"):
-            client._core.ask(request, FileAnswer, doubt=lambda _: "it lies", deadline_seconds=0.5)
+            client._core.ask(request, FileAnswer, doubt=lambda _: "it lies", deadline_seconds=3.0)
 
 
 def test_a_dead_meta_node_is_not_missed(net: Net) -> None:
-    """With one meta node stopped, puts and gets go on; continued, it answers again."""
+    """With one meta node stopped, puts and gets go on and every holder goes on reporting; continued, it catches up."""
     data = os.urandom(2 * MIB)
     pid = net.pid("m2")
     os.kill(pid, signal.SIGSTOP)
     try:
+        stopped_ms = time.time_ns() // 1_000_000
         with net.client() as client:
             assert client.read(client.put(data, name="three.bin").handle) == data
+            eventually(lambda: all(each.last_status_ms > stopped_ms for each in client._core.directory().values()))
+            missed = net.http("m1", "/status")["height"]
     finally:
         os.kill(pid, signal.SIGCONT)
+    eventually(lambda: net.http("m2", "/status")["height"] >= missed)
 
 
 @pytest.mark.parametrize(("net", "killed"), [("tls", False), ("plain", True)], indirect=["net"])
@@ -247,9 +252,7 @@ def test_a_dead_holder_is_replaced(net: Net, killed: bool) -> None:
             assert client.read(handle) == data
             again = client.put(os.urandom(3 * MIB), name="after.bin")
             assert (again.copies, again.degraded) == (4, False)
-            eventually(
-                lambda: all(len([h for h in holders if h != victim]) >= 4 for holders in holders_of(remote)), seconds=60
-            )
+            eventually(lambda: all(len([h for h in holders if h != victim]) >= 4 for holders in holders_of(remote)))
             assert all(victim not in holders for holders in holders_of(client.open(again.handle)))
         finally:
             if killed:
@@ -258,12 +261,12 @@ def test_a_dead_holder_is_replaced(net: Net, killed: bool) -> None:
                 os.kill(pid, signal.SIGCONT)
         digest = placed.spec.digest.hex()
         gone = net.folder / "nodes" / name / "data" / "slices" / "slices" / digest[:1] / digest
-        eventually(lambda: not gone.exists(), seconds=60)
+        eventually(lambda: not gone.exists())
         assert client.read(handle) == data
 
 
 def test_a_flipped_byte_on_a_disk_never_reaches_a_reader(net: Net) -> None:
-    """When the first holder's copy is damaged, the reader gets the right bytes from another, and the copy is set aside."""
+    """When a holder's copy is damaged, the reader gets the right bytes from another, and the copy is set aside."""
     data = os.urandom(MIB)
     with net.client() as client:
         handle = client.put(data, name="flip.bin").handle
@@ -276,8 +279,13 @@ def test_a_flipped_byte_on_a_disk_never_reaches_a_reader(net: Net) -> None:
         content = bytearray(path.read_bytes())
         content[MIB - 5] ^= 1
         path.write_bytes(content)
-        assert client.read(handle) == data
-        eventually(lambda: list((home / "quarantine").glob(f"{digest}*")))
+
+        def read_well_and_found() -> bool:
+            assert client.read(handle) == data
+            return bool(list((home / "quarantine").glob(f"{digest}*")))
+
+        # Who is asked first changes with the epoch, and it may change now: then the damage is met in a later one.
+        eventually(read_well_and_found)
 
 
 def test_a_removed_file_is_gone_and_its_slices_dropped(net: Net) -> None:
@@ -336,7 +344,7 @@ def test_the_books_agree(net: Net) -> None:
         addresses = {name: address.hex() for address, name in names_of(client).items()}
         sheet = client._core.ask(GetOzone(), OzoneSheet)
         assert sheet.sold == sheet.balances + sheet.reserved + sheet.repair_reserve + sheet.unsettled + sheet.reported
-        eventually(lambda: net.unsubmitted(client) == 0, seconds=60)
+        eventually(lambda: net.unsubmitted(client) == 0)
     signed = {
         (line.kind, line.task, line.earner, line.total_noz)
         for line in read_ledger(net.folder / "ledger")

@@ -17,6 +17,7 @@ from up_driver import SMALL, Tool, eventually
 
 from orchestrator.testnet.control import kill_nodes, start_nodes
 from orchestrator.testnet.folder import TestnetFolder
+from stratos.client import Client, ObjectToPut
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_up_down_up_keeps_the_testnet(tool: Tool) -> None:
     assert {node["health"] for node in status["nodes"]} == {"ok"}
     down = tool.json("down")
     assert len(down["stopped"]) == 4
-    assert tool.processes() == []
+    eventually(lambda: tool.processes() == [])
     assert tool.json("down")["changed"] == 0
     back = tool.json("up")
     assert back["started"] == 4
@@ -68,14 +69,13 @@ def test_one_more_resource_node_joins_without_touching_the_others(tool: Tool) ->
     assert nodes["r3"]["health"] == "ok"
     assert tool.json("up")["changed"] == 0
     home = tool.root / "net" / "nodes" / "r3" / "data" / "slices" / "slices"
-    object_ = tool.inventory.with_name("object")
+    with Client.from_testnet(tool.root / "net") as client:
 
-    def receives_a_slice() -> bool:
-        object_.write_bytes(os.urandom(1_000))
-        tool.json("put", str(object_))
-        return any(path.is_file() for path in home.rglob("*"))
+        def receives_a_slice() -> bool:
+            client.put_many([ObjectToPut(name=f"o{number}", data=os.urandom(1_000)) for number in range(20)])
+            return any(path.is_file() for path in home.rglob("*"))
 
-    eventually(receives_a_slice)
+        eventually(receives_a_slice)
 
 
 def test_a_removed_node_leaves_and_its_home_is_kept(tool: Tool) -> None:
@@ -152,7 +152,7 @@ def test_the_environment_is_explained(tool: Tool) -> None:
     refused = tool.run("logs", "nobody")
     assert refused.returncode == 2
     assert "stratosctl up" in refused.stderr
-    assert tool.processes() == []
+    eventually(lambda: tool.processes() == [])
 
 
 def test_a_second_orchestrator_is_refused(tool: Tool) -> None:

@@ -55,7 +55,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValidatorNet]:
     with ValidatorNet(tmp_path_factory.mktemp("net"), consensus=QUICK) as running:
         wait_until(
             lambda: all(running.height(index) >= 1 for index in range(len(running.processes))),
-            seconds=30,
+            seconds=120,
             what="a first block on every validator",
         )
         yield running
@@ -93,10 +93,10 @@ def test_transfers_given_to_any_node_are_committed_by_all(net: ValidatorNet) -> 
             assert [verdict.code for verdict in answer.verdicts] == ["ok"] * 5
             hashes += [verdict.tx_hash for verdict in answer.verdicts]
     with net.client(0) as client:
-        records = [client.call(WaitTx(tx_hash, 20_000), TxRecord, timeout_seconds=30) for tx_hash in hashes]
+        records = [client.call(WaitTx(tx_hash, 20_000), TxRecord, timeout_seconds=120) for tx_hash in hashes]
     assert {record.result.code for record in records} == {"ok"}
     height = max(record.height for record in records)
-    wait_until(lambda: all(net.height(index) >= height for index in range(net.size)), seconds=20, what="all at height")
+    wait_until(lambda: all(net.height(index) >= height for index in range(net.size)), seconds=120, what="all at height")
     assert len(roots_at(net, height)) == 1
     for index in range(net.size):
         with net.client(index) as client:
@@ -147,7 +147,7 @@ def test_refused_transactions_are_named_and_change_nothing(net: ValidatorNet) ->
         assert client.call(GetAccount(net.wallets[account].address), Account).balance_wei == before.balance_wei
         assert submit(client, good) == ["ok"]
         assert submit(client, good) == ["duplicate"]
-        client.call(WaitTx(_hash(good), 20_000), TxRecord, timeout_seconds=30)
+        client.call(WaitTx(_hash(good), 20_000), TxRecord, timeout_seconds=120)
         assert submit(client, net.sign(account, Send(net.wallets[0].address, "2"), 0)) == ["sequence"]
 
 
@@ -158,7 +158,7 @@ def test_a_transaction_ahead_of_its_sequence_waits_for_the_missing_one(net: Vali
     with net.client(3) as client:
         assert submit(client, second) == ["ok"]
         assert submit(client, first) == ["ok"]
-        places = [client.call(WaitTx(_hash(raw), 20_000), TxRecord, timeout_seconds=30) for raw in (first, second)]
+        places = [client.call(WaitTx(_hash(raw), 20_000), TxRecord, timeout_seconds=120) for raw in (first, second)]
     assert [(place.height, place.index) for place in places] == sorted((place.height, place.index) for place in places)
 
 
@@ -171,7 +171,7 @@ def test_bridge_followers_get_every_height_in_order_without_asking_twice(net: Va
         wanted = 1
         target = client.call(GetChainStatus(), ChainStatus).height + 2
         while wanted <= target:
-            answer = client.call(GetBridge(wanted, 8, 20_000), BridgeBlocks, timeout_seconds=30)
+            answer = client.call(GetBridge(wanted, 8, 20_000), BridgeBlocks, timeout_seconds=120)
             for block in answer.blocks:
                 assert block.header.height == wanted
                 trusted.check(block.header, block.commit)
@@ -210,7 +210,6 @@ def test_junk_on_the_port_harms_nobody(net: ValidatorNet) -> None:
         guest.call(SubmitTxs((b"x",)), TxVerdicts)
 
 
-@pytest.mark.timeout(180)
 def test_a_validator_killed_under_load_comes_back_without_voting_twice(tmp_path: Path) -> None:
     """kill -9 at a random instant, three times, while transfers flow: the others go on, the killed one catches up, all
     roots are equal, everything accepted is committed once, and nobody has seen a double vote."""
@@ -226,17 +225,17 @@ def test_a_validator_killed_under_load_comes_back_without_voting_twice(tmp_path:
                 victim = chance.choice((2, 3))
                 reached = net.height(0)
                 wait_until(
-                    lambda reached=reached: net.height(0) > reached + 1, seconds=30, what="blocks before the kill"
+                    lambda reached=reached: net.height(0) > reached + 1, seconds=120, what="blocks before the kill"
                 )
                 stop.wait(chance.uniform(0, 0.2))
                 net.kill(victim)
                 reached = net.height(0)
-                wait_until(lambda reached=reached: net.height(0) > reached + 2, seconds=60, what="blocks without it")
+                wait_until(lambda reached=reached: net.height(0) > reached + 2, seconds=120, what="blocks without it")
                 net.spawn(victim)
                 net.wait_ready(victim)
                 reached = net.height(0)
                 wait_until(
-                    lambda victim=victim, reached=reached: net.height(victim) >= reached, seconds=60, what="caught up"
+                    lambda victim=victim, reached=reached: net.height(victim) >= reached, seconds=120, what="caught up"
                 )
         finally:
             stop.set()
@@ -248,24 +247,25 @@ def test_a_validator_killed_under_load_comes_back_without_voting_twice(tmp_path:
                     lambda index=index, client=client: (
                         client.call(GetAccount(net.wallets[index].address), Account).sequence == sent[index]
                     ),
-                    seconds=60,
+                    seconds=120,
                     what="all that was accepted is committed",
                 )
         height = net.height(0)
-        wait_until(lambda: all(net.height(index) >= height for index in range(4)), seconds=60, what="all at one height")
+        wait_until(
+            lambda: all(net.height(index) >= height for index in range(4)), seconds=120, what="all at one height"
+        )
         assert len(roots_at(net, height)) == 1
         assert all("double vote" not in net.log(index) for index in range(4))
         assert net.stop() == [0, 0, 0, 0]
 
 
-@pytest.mark.timeout(120)
 def test_one_of_four_may_be_silent_two_may_not(tmp_path: Path) -> None:
     """With 3 of 4 up blocks come; with 2 none do; when the third returns they come again, without manual help."""
     with ValidatorNet(tmp_path, consensus=QUICK) as net:
-        wait_until(lambda: net.height(0) >= 1, seconds=30, what="the first block")
+        wait_until(lambda: net.height(0) >= 1, seconds=120, what="the first block")
         net.kill(3)
         reached = net.height(0)
-        wait_until(lambda: net.height(0) > reached + 2, seconds=60, what="blocks with three")
+        wait_until(lambda: net.height(0) > reached + 2, seconds=120, what="blocks with three")
         net.kill(2)
         # What the two still decide from votes cast before the kill is at most one block.
         after = net.height(0)
@@ -273,10 +273,9 @@ def test_one_of_four_may_be_silent_two_may_not(tmp_path: Path) -> None:
             client.call(GetHeader(after + 2), HeaderAnswer)
         net.spawn(2)
         net.wait_ready(2)
-        wait_until(lambda: net.height(0) > after + 2, seconds=60, what="blocks with three again")
+        wait_until(lambda: net.height(0) > after + 2, seconds=120, what="blocks with three again")
 
 
-@pytest.mark.timeout(120)
 def test_a_node_that_cannot_start_says_why_and_how_to_mend_it(tmp_path: Path) -> None:
     """Port taken, store locked, store of another network, store of another version, bad config: an exit code and one
     sentence each."""
@@ -287,7 +286,7 @@ def test_a_node_that_cannot_start_says_why_and_how_to_mend_it(tmp_path: Path) ->
         net.spawn(0)
         process = net.processes[0]
         assert process is not None
-        code = process.wait(timeout=60)
+        code = process.wait(timeout=120)
         return code, net.log(0).splitlines()[-1]
 
     with socket.socket() as taken:
@@ -326,7 +325,7 @@ def test_a_node_that_cannot_start_says_why_and_how_to_mend_it(tmp_path: Path) ->
     assert code == 3
     assert "is another process using it" in sentence
     first.terminate()
-    assert first.wait(timeout=30) == 0
+    assert first.wait(timeout=120) == 0
     store = Rdict(str(home / "data" / "chain"), Options(raw_mode=True))
     store[b"mversion"] = b"99"
     store.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from up_driver import Tool
+from up_driver import COMMAND_SECONDS, Tool
 
 from orchestrator.demo.clip import make_clip
 from orchestrator.demo.steps import fetch_published
@@ -50,7 +50,7 @@ def handle(tool: Tool, clip: Path) -> str:
         env=tool.environment,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=COMMAND_SECONDS,
         check=True,
     )
     assert "/upload/" in done.stderr
@@ -70,7 +70,7 @@ def gateway_url(tool: Tool, handle: str) -> Iterator[str]:
 
 
 def fetch(url: str, **headers: str) -> tuple[int, bytes]:
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as answer:
         return answer.status, answer.read()
 
 
@@ -91,12 +91,14 @@ def test_ffprobe_reads_duration_and_codecs_through_the_gateway(handle: str, gate
     ffprobe = shutil.which("ffprobe")
     if ffprobe is None:  # the wheel carries ffmpeg alone, which reads the same facts
         played = tmp_path / "played.ts"
-        subprocess.run([find_ffmpeg(), "-v", "error", "-i", url, "-c", "copy", str(played)], check=True, timeout=60)
+        subprocess.run(
+            [find_ffmpeg(), "-v", "error", "-i", url, "-c", "copy", str(played)], check=True, timeout=COMMAND_SECONDS
+        )
         info = probe(played)
         found = (info.duration_us / 10**6, [info.video, info.audio])
     else:
         command = [ffprobe, "-v", "error", "-show_entries", "format=duration:stream=codec_name", "-of", "json", url]
-        told = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+        told = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=COMMAND_SECONDS).stdout)
         found = (float(told["format"]["duration"]), [stream["codec_name"] for stream in told["streams"]])
     assert abs(found[0] - SECONDS) < 0.5 and found[1] == ["h264", "aac"]
 
@@ -105,7 +107,7 @@ def test_a_strict_player_plays_it_to_the_end(handle: str, gateway_url: str) -> N
     """ffmpeg decodes every segment and stops at the first error."""
     url = f"{gateway_url}/{address(handle)}/index.m3u8"
     command = [find_ffmpeg(), "-v", "error", "-nostdin", "-xerror", "-i", url, "-f", "null", "-"]
-    played = subprocess.run(command, capture_output=True, timeout=60)
+    played = subprocess.run(command, capture_output=True, timeout=COMMAND_SECONDS)
     assert (played.returncode, played.stderr) == (0, b"")
 
 
@@ -117,7 +119,7 @@ def test_get_gives_one_playable_file(tool: Tool, handle: str, tmp_path: Path) ->
         env=tool.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=COMMAND_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     info = probe(target)

@@ -26,7 +26,7 @@ all:
     stratos_meta_block_seconds: 0.5
     stratos_epoch_seconds: {epoch_seconds}
     stratos_day_seconds: 60
-    stratos_status_seconds: 1
+    stratos_status_seconds: 3
     stratos_suspend_offline_seconds: 600
     stratos_slice_bytes: 1 MiB
     stratos_slice_transport: {transport}
@@ -56,7 +56,7 @@ class Net:
 
     def http(self, name: str, path: str) -> Any:
         with urllib.request.urlopen(
-            f"http://127.0.0.1:{self.ready(name)['ports']['http']}{path}", timeout=10
+            f"http://127.0.0.1:{self.ready(name)['ports']['http']}{path}", timeout=60
         ) as answer:
             return json.load(answer)
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
+
+from orchestrator.plan.ports import PortMap, PortSearch, assign_ports
+from orchestrator.testnet.ports_in_use import ephemeral_range
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMAND_SECONDS = 300.0
+"""A command that takes longer hangs, on the slowest machine too."""
 
 SMALL = """
 all:
@@ -22,7 +29,7 @@ all:
     stratos_meta_block_seconds: 0.5
     stratos_epoch_seconds: 5
     stratos_day_seconds: 10
-    stratos_status_seconds: 1
+    stratos_status_seconds: 2
     stratos_suspend_offline_seconds: 60
     stratos_settlement: all
   children:
@@ -45,11 +52,34 @@ sys.exit(main())
 """
 
 
+class BlockClaim:
+    """That no other test of this machine uses a block of ports; ends with the last tool that holds it."""
+
+    def __init__(self, root: Path, block: int) -> None:
+        self.root = root
+        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._socket.bind(f"\0stratos-test-block-{block}")
+        except OSError:
+            self._socket.close()
+            raise
+
+    def __del__(self) -> None:
+        self._socket.close()
+
+
+_claims: WeakValueDictionary[int, BlockClaim] = WeakValueDictionary()
+
+
 class Tool:
-    """One testnets folder and one inventory."""
+    """One testnets folder and one inventory.
+
+    The first block of ports that `up` will look at follows from the folder's name. It is chosen so that no other test of
+    this machine has the same: such a one could take the ports while this testnet is down or its `up` was killed.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.root = folder / "testnets"
+        self.root, self._claim = _own_root(folder)
         self.inventory = folder / "net.yml"
         self.environment = {**os.environ, "STRATOS_TESTNETS": str(self.root)}
         self.write(SMALL)
@@ -66,7 +96,12 @@ class Tool:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run to the end."""
         return subprocess.run(
-            self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=110, check=False
+            self.command(*arguments),
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
         )
 
     def json(self, *arguments: str) -> dict[str, Any]:
@@ -80,7 +115,9 @@ class Tool:
         """Run a subcommand that kills itself (-9) after a journalled step; its return code."""
         program = [sys.executable, "-P", "-c", _STOP_AFTER_STEP, step]
         command = [*program, *arguments[:1], "-i", str(self.inventory), *arguments[1:]]
-        return subprocess.run(command, env=self.environment, capture_output=True, timeout=110, check=False).returncode
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, timeout=COMMAND_SECONDS, check=False
+        ).returncode
 
     def run_for(self, seconds: float, *arguments: str) -> None:
         """Run a subcommand and kill it (-9) after so many seconds, wherever it is then."""
@@ -108,7 +145,25 @@ class Tool:
         return found
 
 
-def eventually(condition: Callable[[], object], *, seconds: float = 30.0) -> None:
+def _own_root(folder: Path) -> tuple[Path, BlockClaim | None]:
+    """A testnets folder in `folder` whose block is ours, and the claim on it; any folder when too many run here."""
+    for number in range(500):
+        root = folder / f"testnets{number or ''}"
+        search = PortSearch(hint=str(root / "net"), ephemeral=ephemeral_range())
+        [block] = assign_ports(PortMap(), ["node"], search, is_free=lambda _: True).blocks
+        claim = _claims.get(block)
+        if claim is not None and claim.root != root:
+            continue
+        try:
+            claim = claim or BlockClaim(root, block)
+        except OSError:
+            continue
+        _claims[block] = claim
+        return root, claim
+    return folder / "testnets", None
+
+
+def eventually(condition: Callable[[], object], *, seconds: float = 120.0) -> None:
     """Wait until the condition holds; fail at the deadline."""
     deadline = time.monotonic() + seconds
     while not condition():

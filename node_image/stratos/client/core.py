@@ -106,24 +106,26 @@ class Core:
         *,
         deadline_seconds: float | None = None,
         doubt: Callable[[R], str] | None = None,
+        passing: int = 0,
     ) -> R:
-        """A read; raises NotFound, Refused or Unreachable. An answer that `doubt` finds fault with is asked of others."""
+        """A read; raises NotFound, Refused or Unreachable. An answer that `doubt` finds fault with is asked of others, and
+        so is one that the first `passing` nodes have given already."""
         try:
-            return self.meta.call(request, kind, deadline_seconds=deadline_seconds, doubt=doubt)
+            return self.meta.call(request, kind, deadline_seconds=deadline_seconds, doubt=doubt, passing=passing)
         except RpcRefused as error:
             raise refusal(error.code, error.sentence) from error
         except MetaUnreachable as error:
             raise Unreachable(error.sentence) from error
 
     def find(self, request: Struct, kind: type[R], *, doubt: Callable[[R], str] | None = None) -> R:
-        """A read of something that may have been written by somebody else a moment ago: a meta node that is a block behind
-        does not know it yet, so NotFound is believed only when it is said again and again."""
-        for pause in FIND_PAUSES:
+        """A read of something that may have been written by somebody else a moment ago: a meta node that is a block behind,
+        or many, does not know it yet, so NotFound is believed only when one node after the other says it."""
+        for passing, pause in enumerate(FIND_PAUSES):
             try:
-                return self.ask(request, kind, doubt=doubt)
+                return self.ask(request, kind, doubt=doubt, passing=passing)
             except NotFound:
                 time.sleep(pause)
-        return self.ask(request, kind, doubt=doubt)
+        return self.ask(request, kind, doubt=doubt, passing=len(FIND_PAUSES))
 
     def order(
         self, body: EntryBody, *, key: WalletKey | NodeKey | None = None, deadline_seconds: float | None = None

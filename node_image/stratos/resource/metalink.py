@@ -3,7 +3,8 @@
 A request goes to the node that answered last; on silence or refusal for its own reasons the next one gets it, round and
 round until the deadline. Submissions are signed once and repeated as the same bytes, which the log takes only once, so a
 lost answer costs nothing. Answers carry the height they come from: one older than what this link has already seen is
-asked for again, so a caller never sees its own change undone by failing over to a node that lags.
+asked for again, so a caller never sees its own change undone by failing over to a node that lags. Refusals carry no
+height; one counts when the node has seen what this link has seen.
 """
 
 import os
@@ -18,13 +19,13 @@ from msgspec import Struct
 from stratos.crypto.keys import NodeKey, WalletKey
 from stratos.crypto.signing import sign_bytes, wallet_digest
 from stratos.net.blocking import BlockingRpcClient
-from stratos.net.peers import Identity, PeerUnreachable, RpcRefused, RpcTimeout
+from stratos.net.peers import Identity, PeerUnreachable, RpcError, RpcRefused, RpcTimeout
 from stratos.wire.block import ValidatorChange
 from stratos.wire.codec import encode
 from stratos.wire.config import split_endpoint
 from stratos.wire.limits import NONCE_BYTES
 from stratos.wire.metalog import TAG_ENTRY, Entry, EntryBody, EntryRequest
-from stratos.wire.metarpc import EntryOutcome, GetSetChanges, SetChanges, SubmitEntry
+from stratos.wire.metarpc import Balance, EntryOutcome, GetBalance, GetSetChanges, SetChanges, SubmitEntry
 from stratos.wire.rpc import CLASS_CLIENT
 
 R = TypeVar("R", bound=Struct)
@@ -113,37 +114,46 @@ class MetaLink:
         deadline_seconds: float | None = None,
         try_seconds: float = TRY_SECONDS,
         doubt: Callable[[R], str] | None = None,
+        passing: int = 0,
     ) -> R:
         """The answer of type `kind` from any meta node; raises RpcRefused (the request is at fault) or MetaUnreachable.
-        `doubt` says what is wrong with an answer, "" when nothing is: then the next node is asked."""
+        `doubt` says what is wrong with an answer, "" when nothing is: then the next node is asked. `passing` nodes are
+        left for later, for a caller that has their answer and wants another's."""
         deadline = time.monotonic() + (self.deadline_seconds if deadline_seconds is None else deadline_seconds)
-        reason = "no meta node answered"
+        reason, lie = "no meta node answered", ""
         turn = 0
+        up_to_date: set[int] = set()
         with self._lock:
             least_height = self._seen_height
-            first = self._preferred
+            first = self._preferred + passing
         while True:
             left = deadline - time.monotonic()
             if (left <= 0 and turn) or self._closed:
                 raise MetaUnreachable(
-                    f"{reason}; {type(request).__name__} was tried for {self.deadline_seconds:g} s on all meta nodes"
+                    f"{lie or reason}; {type(request).__name__} was tried for {self.deadline_seconds:g} s on all meta nodes"
                 )
             index = (first + turn) % len(self._endpoints)
+            # However short the deadline, a silent node leaves time for another.
+            patience = min(try_seconds, left / 2 if len(self._endpoints) > 1 else left)
             try:
-                answer = self._ask(index, request, kind, max(0.05, min(try_seconds, left)))
+                answer = self._ask(index, request, kind, max(0.05, patience))
             except RpcRefused as error:
-                if error.code not in OTHER_NODE_CODES:
-                    raise
                 reason = error.sentence
+                if error.code not in OTHER_NODE_CODES:
+                    if not least_height or index in up_to_date:
+                        raise
+                    if self._has_seen(index, least_height, max(0.05, patience)):
+                        up_to_date.add(index)
+                        continue
             except (PeerUnreachable, RpcTimeout) as error:
                 reason = str(error)
                 self._leave(index)
             else:
                 doubted = doubt(answer) if doubt is not None else ""
                 if doubted:
-                    reason = f"{self._endpoints[index].name} is not believed: {doubted}"
+                    lie = f"{self._endpoints[index].name} is not believed: {doubted}"
                 elif self._fresh(answer, least_height):
-                    if turn:
+                    if turn or passing:
                         with self._lock:
                             self._preferred = index
                     return answer
@@ -158,13 +168,9 @@ class MetaLink:
     ) -> tuple[EntryOutcome, bytes]:
         """Order an entry signed by `key`: (outcome, entry hash); raises EntryRefused or MetaUnreachable."""
         entry = signed_entry(body, key=key, genesis_hash=self._genesis_hash, time_ms=self._wall_ms())
-        within = self.deadline_seconds if deadline_seconds is None else deadline_seconds
         try:
             outcome = self.call(
-                SubmitEntry(entry),
-                EntryOutcome,
-                deadline_seconds=within,
-                try_seconds=min(2 * TRY_SECONDS, within / 2),  # one that says nothing leaves time to ask another
+                SubmitEntry(entry), EntryOutcome, deadline_seconds=deadline_seconds, try_seconds=2 * TRY_SECONDS
             )
         except RpcRefused as error:
             raise EntryRefused(error.code, error.sentence) from error
@@ -228,6 +234,13 @@ class MetaLink:
             genesis_hash=self._genesis_hash,
             timeout_seconds=min(seconds, TRY_SECONDS),
         )
+
+    def _has_seen(self, index: int, height: int, seconds: float) -> bool:
+        """Whether a node's answers come from this height or later."""
+        try:
+            return self._ask(index, GetBalance(bytes(20)), Balance, seconds).stamp.height >= height
+        except RpcError:
+            return False
 
     def _fresh(self, answer: Any, least_height: int) -> bool:
         stamp = getattr(answer, "stamp", None)

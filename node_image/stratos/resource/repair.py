@@ -58,7 +58,7 @@ class RepairWorker:
                 answer = self._meta.call(
                     GetRepairOrders(self._key.address, self._after_height),
                     RepairOrders,
-                    deadline_seconds=POLL_SECONDS,
+                    deadline_seconds=2 * POLL_SECONDS,
                     try_seconds=POLL_SECONDS,
                 )
             except (RpcRefused, MetaUnreachable) as error:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def locust(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtests" / "mixed.py"), "--headless", "-t", "5s"]
-    return subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 def test_a_run_without_a_testnet_ends_with_its_own_code_and_reason(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_preloading_opens_no_thread_socket_loop_or_file() -> None:
         "    loop = None\n"
         "print(json.dumps([len(os.listdir('/proc/self/task')), threading.active_count(), after, loop is None]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
     tasks, threads, opened, no_loop = json.loads(done.stdout)
     assert (tasks, threads, no_loop) == (1, 1, True)
     assert {path for path in opened.values() if not path.startswith("/proc/")} == set()
@@ -67,7 +67,7 @@ def test_a_home_without_files_is_bad_input(tmp_path: Path) -> None:
         [sys.executable, "-m", "stratos.node", "run", "--home", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == EXIT_INPUT

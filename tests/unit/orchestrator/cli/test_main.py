@@ -46,10 +46,10 @@ def test_output_that_cannot_be_written_is_one_sentence() -> None:
     """A full disk behind stdout is the environment's fault, and a closed stdout is nobody's."""
     program = [sys.executable, "-P", "-m", "orchestrator.cli.main", "--version"]
     with Path("/dev/full").open("w") as full:
-        run = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        run = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, check=False)
     assert (run.returncode, run.stderr.count("\n")) == (exit_codes.ENVIRONMENT, 1)
     closed = ["sh", "-c", 'exec "$@" >&-', "sh", *program]
-    run = subprocess.run(closed, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    run = subprocess.run(closed, stderr=subprocess.PIPE, text=True, timeout=300, check=False)
     assert (run.returncode, run.stderr) == (exit_codes.OK, "")
 
 
@@ -146,5 +146,5 @@ def test_help_imports_no_command_and_nothing_heavy() -> None:
         "heavy = {'argparse', 'asyncio', 'msgspec', 'rich', 'typer', 'aiohttp', 'Crypto', 'coincurve', 'orchestrator.cli.cid'}; "
         "print('heavy:', *sorted(heavy & set(sys.modules)))"
     )
-    run = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=60)
+    run = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=300)
     assert run.stdout.endswith("heavy:\n")

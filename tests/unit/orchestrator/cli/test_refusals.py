@@ -100,7 +100,7 @@ def test_progress_fits_the_terminal_and_leaves_no_rest(tmp_path: Path) -> None:
             env={**os.environ, "COLUMNS": "30", "STRATOS_TESTNETS": str(tmp_path)},
             stderr=theirs,
             stdout=subprocess.DEVNULL,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         os.close(theirs)

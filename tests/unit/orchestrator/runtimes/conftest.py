@@ -63,7 +63,7 @@ def runtime(tmp_path: Path, entry: str) -> Iterator[ProcessRuntime]:
     ProcessRuntime(folder, code="one", entry=entry).finish()
 
 
-def eventually(condition: object, *, seconds: float = 20.0) -> None:
+def eventually(condition: object, *, seconds: float = 120.0) -> None:
     """Wait until `condition()` is true; fail at the deadline."""
     assert callable(condition)
     deadline = time.monotonic() + seconds

@@ -21,7 +21,9 @@ print(started, sorted({"encodings.idna", "stratos.state.durable"} - set(sys.modu
 
 def test_preloading_starts_no_process_and_misses_nothing() -> None:
     """The fork parent imports everything that any node imports when it starts, and runs no other program to do so."""
-    done = subprocess.run([sys.executable, "-P", "-c", PRELOAD], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", PRELOAD], capture_output=True, text=True, timeout=300, check=True
+    )
     assert done.stdout.strip() == "[] []"
 
 
@@ -43,7 +45,7 @@ print(_decoder.cache_info().misses - before, _decoder.cache_info().currsize < _d
 def test_decoders_of_a_role_are_worked_out_before_its_nodes_are_forked() -> None:
     """What a record type looks like is read once by the parent, role by role, and every decoder has its place in the cache."""
     done = subprocess.run(
-        [sys.executable, "-P", "-c", DECODERS], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-P", "-c", DECODERS], capture_output=True, text=True, timeout=300, check=True
     )
     assert done.stdout.strip() == "validator True meta True resource True 0 True"
 

@@ -94,7 +94,7 @@ def gateway(network: Network) -> Iterator[Gateway]:
 
 def ask(gateway: Gateway, url: str, *, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
     host = urlsplit(gateway.url)
-    connection = http.client.HTTPConnection(host.hostname or "", host.port, timeout=10)
+    connection = http.client.HTTPConnection(host.hostname or "", host.port, timeout=60)
     try:
         connection.request(method, url.removeprefix(gateway.url), headers={k.title(): v for k, v in headers.items()})
         answer = connection.getresponse()
@@ -236,7 +236,7 @@ def test_the_cache_keeps_to_its_bytes() -> None:
             reads.append(index)
             return bytes(100)
 
-        return cache.fetch("v", index, size=100, read=read).result(timeout=10)
+        return cache.fetch("v", index, size=100, read=read).result(timeout=60)
 
     for index in (0, 1, 2, 2, 0):
         assert len(fetch(index)) == 100

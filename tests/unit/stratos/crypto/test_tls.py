@@ -169,8 +169,8 @@ def test_a_real_handshake_shows_the_key(tmp_path: Path) -> None:
     client_context.check_hostname = False
     client_context.verify_mode = ssl.CERT_NONE
     server_end, client_end = socket.socketpair()
-    server_end.settimeout(20)
-    client_end.settimeout(20)
+    server_end.settimeout(120)
+    client_end.settimeout(120)
 
     def serve() -> None:
         with server_context.wrap_socket(server_end, server_side=True) as server:
@@ -187,4 +187,4 @@ def test_a_real_handshake_shows_the_key(tmp_path: Path) -> None:
             assert der is not None
             assert certificate_public_key(der) == key.public_key
     finally:
-        thread.join(20)
+        thread.join(120)

@@ -115,7 +115,7 @@ async def talk() -> AsyncIterator[Conversation]:
     await conversation.server.close()
 
 
-async def eventually(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
+async def eventually(condition: Callable[[], bool], *, seconds: float = 120.0) -> None:
     """Return when the condition holds; fails after the deadline."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - the condition belongs to code without an event to wait on

@@ -34,7 +34,7 @@ def test_lines_are_json_with_time_level_and_node_and_stderr_follows(tmp_path: Pa
         "print('last words', file=sys.stderr)\n"
     )
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    done = subprocess.run([sys.executable, "-c", program], stdout=descriptor, stderr=descriptor, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], stdout=descriptor, stderr=descriptor, timeout=300)
     os.close(descriptor)
     assert done.returncode == 0
     lines = log.read_text().splitlines()

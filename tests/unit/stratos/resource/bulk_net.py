@@ -230,10 +230,10 @@ class Net:
             genesis_hash=self.meta.genesis_hash,
             transport=transport,
             now=time.monotonic,
-            timeout=10.0,
+            timeout=60.0,
         )
 
-    def start(self, count: int, *, limit_bytes: int = 1 << 30, silence_seconds: float = 10.0) -> list[Holder]:
+    def start(self, count: int, *, limit_bytes: int = 1 << 30, silence_seconds: float = 60.0) -> list[Holder]:
         for _ in range(count):
             self.holders.append(
                 Holder(
@@ -254,7 +254,7 @@ class Net:
             holder.folder,
             transport=holder.transport,
             limit_bytes=1 << 30,
-            silence_seconds=10.0,
+            silence_seconds=60.0,
             port=holder.port,
             key=holder.key,
         )

@@ -199,7 +199,11 @@ def test_wrong_receipts_and_sessions_get_nothing(plain_net: Net) -> None:
         link.receive()
     net.links.put(link)
     thief = LinkPool(
-        identity=NodeKey.generate(), genesis_hash=net.meta.genesis_hash, transport="plain", now=lambda: 0.0, timeout=5.0
+        identity=NodeKey.generate(),
+        genesis_hash=net.meta.genesis_hash,
+        transport="plain",
+        now=lambda: 0.0,
+        timeout=60.0,
     )
     stolen = thief.get(holder.address, holder.endpoint)
     stolen.send(reader.request(spec, 0, whole))
@@ -211,7 +215,7 @@ def test_wrong_receipts_and_sessions_get_nothing(plain_net: Net) -> None:
 def test_a_client_that_does_not_sign_gets_no_further(plain_net: Net) -> None:
     """A silent taker has one step, which it signed for, and not a byte more; the holder gives the connection up."""
     net = plain_net
-    (holder,) = net.start(1, silence_seconds=0.2)
+    (holder,) = net.start(1, silence_seconds=1.0)
     data = os.urandom(3 * MIB)
     spec = keep(holder, data)
     reader = Reader(net, holder, allotted=10 * MIB)
@@ -367,6 +371,6 @@ def test_many_readers_at_once(plain_net: Net) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=120)
     assert results == [True] * 8
     assert holder.books.unsubmitted_noz() == 8 * len(data)

@@ -33,7 +33,7 @@ from stratos.wire.transfer import (
 def pair() -> Any:
     """Two ends of one connection."""
     left, right = socket.socketpair()
-    yield BulkSocket(left, timeout=5.0), BulkSocket(right, timeout=5.0)
+    yield BulkSocket(left, timeout=60.0), BulkSocket(right, timeout=60.0)
     left.close()
     right.close()
 
