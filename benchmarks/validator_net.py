@@ -5,6 +5,7 @@ testnet takes), `stratosd run` is spawned per node, waiting is on conditions wit
 ever signalled, by pid.
 """
 
+import atexit
 import json
 import os
 import random
@@ -39,6 +40,7 @@ FIRST_PORT = 5_000
 PORTS = LOWEST_PORT - FIRST_PORT
 """Below the blocks that `stratosctl up` plans with: the ports of a testnet that is down for a moment are not taken either."""
 _CLAIMS = PortClaims()
+atexit.register(_CLAIMS.__exit__)
 
 
 class NotInTime(AssertionError):

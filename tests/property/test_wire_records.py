@@ -73,7 +73,9 @@ def _values(shape: shapes.Type) -> st.SearchStrategy[Any]:
             least = shape.ge if shape.ge is not None else -(2**63)
             return st.integers(int(least), int(shape.le if shape.le is not None else 2**63 - 1))
         case shapes.FloatType():
-            return st.floats(shape.ge if shape.ge is not None else 0.0, shape.le if shape.le is not None else 1e6)
+            least = next((bound for bound in (shape.ge, shape.gt) if bound is not None), 0.0)
+            most = next((bound for bound in (shape.le, shape.lt) if bound is not None), 1e6)
+            return st.floats(least, most, exclude_min=shape.gt is not None, exclude_max=shape.lt is not None)
         case shapes.BytesType():
             least = shape.min_length or 0
             return st.binary(min_size=least, max_size=max(least, min(shape.max_length or 64, 64)))
