@@ -97,6 +97,11 @@ class Core:
         """The epoch of the meta layer, by its rule and our clock."""
         return epoch_at(self.genesis, self.now_ms())
 
+    @property
+    def token_age_ms(self) -> int:
+        """How old holders let evidence be (one epoch)."""
+        return round(self.genesis.meta.epoch_seconds * 1000)
+
     # -- the meta layer
 
     def ask(

@@ -162,7 +162,7 @@ class _Read:
                 if account.total_noz + end - self.position > token.allotment.allotted_noz:
                     token = account.session.token(self._holder, fresh=True)
                 account.shown_noz = token.allotment.allotted_noz
-                account.shown_until_ms = token.evidence.header.time_ms + account.session.token_age_ms // 2
+                account.shown_until_ms = token.evidence.header.time_ms + core.token_age_ms // 2
             known = core.trees.get(self._spec.digest)
             steps = step_lengths(end - self.position)
             receipt = account.sign(self._task(self.position, steps[0]))

@@ -12,6 +12,7 @@ from stratos.client.core import Core
 from stratos.client.sources import SliceSource
 from stratos.resource.link import TRANSFER_ERRORS, BulkLink
 from stratos.wire.metalog import PlacedSlice
+from stratos.wire.metarpc import GetPlacement, PlacementAnswer
 from stratos.wire.transfer import HolderAck, PlacementToken, UploadDone, UploadReady, UploadSlice
 
 
@@ -81,7 +82,11 @@ def _converse(core: Core, upload: bytes, jobs: Sequence[SendJob], *, position: i
 
 def _message(core: Core, upload: bytes, job: SendJob, link: BulkLink, *, position: int, ask: bool) -> UploadSlice:
     shown = (upload, job.token.placement.first_index)
-    token = None if shown in link.tokens else job.token
+    # Holders refuse old evidence, and it ages while a silent holder is waited for.
+    aged = core.now_ms() - job.token.evidence.header.time_ms > core.token_age_ms // 2
+    if aged:
+        job.token = core.ask(GetPlacement(*shown), PlacementAnswer).token
+    token = None if shown in link.tokens and not aged else job.token
     link.tokens.add(shown)
     addresses = tuple(core.endpoint(holder) for holder in job.placed.holders)
     return UploadSlice(upload, job.index, position, core.epoch(), ask, job.placed, token, addresses)

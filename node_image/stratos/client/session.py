@@ -184,7 +184,7 @@ class PaidSession:
         """The token to show to a holder: with the whole allotment, on evidence that is not old."""
         with self._lock:
             token = self._tokens.get(holder)
-        oldest = self.core.now_ms() - self.token_age_ms // 2
+        oldest = self.core.now_ms() - self.core.token_age_ms // 2
         if token is not None and not fresh and token.evidence.header.time_ms >= oldest:
             return token
         with self._lock:
@@ -210,11 +210,6 @@ class PaidSession:
         for each in answer.tokens:
             self._tokens[each.holder] = each
             self._allotted[each.holder] = max(each.allotment.allotted_noz, self._allotted.get(each.holder, 0))
-
-    @property
-    def token_age_ms(self) -> int:
-        """How old holders let evidence be (one epoch)."""
-        return round(self.core.genesis.meta.epoch_seconds * 1000)
 
 
 class Sessions:

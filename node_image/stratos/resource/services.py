@@ -55,8 +55,9 @@ class Placements:
         key = (token.placement.upload, token.placement.first_index)
         with self._lock:
             known = self._known.get(key)
-        if known is not None and known[0].placement == token.placement:
-            return
+        newest = known is None or token.evidence.header.time_ms > known[0].evidence.header.time_ms
+        if known is not None and known[0].placement == token.placement and not newest:
+            return  # the newest is kept, because it is what the next holder is shown
         _, session = self._verifier.placement(token)
         with self._lock:
             self._known[key] = (token, session)

@@ -6,16 +6,22 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from bulk_net import Holder, Net, spec_of
+from bulk_net import EPOCH_SECONDS, Holder, Net, now_ms, spec_of
+from msgspec import structs
 
+from stratos.client.sending import SendJob, send_slices
+from stratos.client.sources import MemorySource
 from stratos.crypto.keys import NodeKey, verify_node
 from stratos.resource.accounts import receipt_bytes
 from stratos.resource.frames import LinkBroken, RefusedByPeer
 from stratos.resource.link import BulkLink, dial
 from stratos.wire.limits import KIB, MIB
 from stratos.wire.metalog import PlacedSlice
+from stratos.wire.metarpc import GetPlacement, PlacementAnswer
 from stratos.wire.receipts import UPLOAD, indices_digest
 from stratos.wire.transfer import HolderAck, PlacementToken, UploadDone, UploadReady, UploadSlice
 
@@ -315,3 +321,30 @@ def test_a_port_without_descriptors_for_a_moment_goes_on_afterwards(plain_net: N
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
     plain_net.link(holder).close()
+
+
+def test_a_token_that_has_aged_is_replaced_before_it_is_shown(net: Net) -> None:
+    """Evidence older than holders take (a silent holder was waited for) is fetched anew, and the upload goes on."""
+    chain = net.start(4)
+    data = os.urandom(100_000)
+    age_ms = round(EPOCH_SECONDS * 1000)
+    net.meta.time_ms = now_ms() - age_ms - 1_000
+    old = place(net, [data], chain)
+    net.meta.time_ms = now_ms()
+    fresh = structs.replace(old, evidence=net.meta.evidence())
+    asked: list[GetPlacement] = []
+
+    def ask(request: GetPlacement, _kind: type[PlacementAnswer]) -> Any:
+        asked.append(request)
+        return SimpleNamespace(token=fresh)
+
+    endpoints = {holder.address: holder.endpoint for holder in chain}
+    core: Any = SimpleNamespace(
+        links=net.links, endpoint=endpoints.get, epoch=lambda: 1, now_ms=now_ms, token_age_ms=age_ms, ask=ask
+    )
+    job = SendJob(0, old.placement.slices[0], old, MemorySource(data), None)
+    acks, problem = send_slices(core, old.placement.upload, [job])
+    assert (len(acks), problem) == (4, "")
+    assert asked == [GetPlacement(old.placement.upload, 0)]
+    for ack in acks:
+        check_ack(net, next(holder for holder in chain if holder.address == ack.holder), ack, old, (0,))
