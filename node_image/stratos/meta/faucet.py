@@ -108,7 +108,9 @@ class Faucet:
 
     def add_metrics(self, registry: CollectorRegistry) -> None:
         """Requests by outcome, and what was given."""
-        self._outcomes = Counter("stratos_faucet_requests", "Faucet requests by outcome", ["outcome"], registry=registry)
+        self._outcomes = Counter(
+            "stratos_faucet_requests", "Faucet requests by outcome", ["outcome"], registry=registry
+        )
         Gauge("stratos_faucet_given_stos", "STOS given in all", registry=registry).set_function(
             lambda: self.book.given_wei() / 10**18
         )
@@ -152,7 +154,10 @@ class Faucet:
             self._asked.popitem(last=False)
         if asked >= ASKS_A_MINUTE:
             raise FaucetRefusal(
-                429, "asking", f"network {source} asked {asked} times this minute; ask again in a minute", retry_seconds=60
+                429,
+                "asking",
+                f"network {source} asked {asked} times this minute; ask again in a minute",
+                retry_seconds=60,
             )
 
     def _wallet_of(self, ask: FaucetRequest, now_ms: int) -> bytes:

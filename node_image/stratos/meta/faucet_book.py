@@ -128,11 +128,15 @@ class FaucetBook:
     def _check_open(self, wallet: str, amount_wei: int, now_ms: int) -> None:
         most = int(self.settings.open_wei)
         if not most:
-            raise FaucetRefusal(403, "ticket_needed", "this faucet pays with a join ticket only; ask the coordinator for one")
+            raise FaucetRefusal(
+                403, "ticket_needed", "this faucet pays with a join ticket only; ask the coordinator for one"
+            )
         mine = [grant for grant in self._counting(now_ms - DAY_MS) if grant.wallet == wallet and not grant.ticket]
         given = sum(grant.amount_wei for grant in mine)
         if amount_wei > most:
-            raise FaucetRefusal(403, "amount", f"without a ticket a wallet gets at most {most} wei a day, not {amount_wei}")
+            raise FaucetRefusal(
+                403, "amount", f"without a ticket a wallet gets at most {most} wei a day, not {amount_wei}"
+            )
         if given + amount_wei > most:
             raise _later("wallet_day", f"this wallet got {given} of {most} wei in 24 hours", mine, now_ms)
 
@@ -147,7 +151,9 @@ class FaucetBook:
         ever = self.given_wei()
         if ever + amount_wei > total:
             raise FaucetRefusal(
-                503, "spent", f"the faucet has given {ever} of {total} wei for good; ask the coordinator to raise its limit"
+                503,
+                "spent",
+                f"the faucet has given {ever} of {total} wei for good; ask the coordinator to raise its limit",
             )
         today = self._counting(now_ms - DAY_MS)
         given = sum(grant.amount_wei for grant in today)

@@ -25,7 +25,9 @@ def add_faucet(app: web.Application, faucet: Faucet | None) -> None:
 
     def present() -> Faucet:
         if faucet is None:
-            raise Refusal(404, "no_faucet", "this meta node has no faucet; the join ticket and the status page name the one")
+            raise Refusal(
+                404, "no_faucet", "this meta node has no faucet; the join ticket and the status page name the one"
+            )
         return faucet
 
     async def request(asked: web.Request) -> web.Response:

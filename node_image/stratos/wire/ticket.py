@@ -107,7 +107,9 @@ def read_ticket(text: str) -> Ticket:
             f"the ticket has version {body.version}, this program knows {TICKET_VERSION}; use the matching program"
         )
     if not verify_node(body.coordinator, _signed_bytes(body), ticket.signature):
-        raise TicketError("the ticket is forged: its signature is not its coordinator's; ask the coordinator for another")
+        raise TicketError(
+            "the ticket is forged: its signature is not its coordinator's; ask the coordinator for another"
+        )
     return ticket
 
 
