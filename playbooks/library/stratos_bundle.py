@@ -72,6 +72,7 @@ last: {description: No testnet is left on the machine, type: bool, returned: sta
 """
 
 STATES = ("placed", "started", "restarted", "stopped", "absent")
+RUNNING = ("active", "activating", "reloading")
 FILE_MODE, HOME_MODE, OPEN_MODE = 0o600, 0o700, 0o755
 
 
@@ -99,36 +100,51 @@ class Machine:
         """Do it; the module's result."""
         wish = self.params["manifest"] or {}
         if wish and (wish.get("version"), wish.get("testnet")) != (1, self.testnet):
-            raise PlacingError("the bundle is of testnet %r, version %r; render it again" % (wish.get("testnet"), wish.get("version")))
+            found = f"testnet {wish.get('testnet')!r}, version {wish.get('version')!r}"
+            raise PlacingError(f"the bundle is of {found}, not of testnet {self.testnet!r}, version 1; render it again")
         present = self.state not in ("stopped", "absent")
         scope = self._scope(self.wanted if present else self._known())
         needs = [name for name in scope if self._needs(name)] if present else []
         if needs and not self.check and not self.content:
             return {"changed": False, "needs": needs, "nodes": {}, "running": [], "outdated": []}
-        leaving = [name for name in wish.get("removed", ()) if name in self._known() and name not in self.wanted]
-        if self.state == "absent":
-            leaving = scope
-        self._remove(leaving)
+        running, outdated = [], []
+        self._remove(leaving := scope if self.state == "absent" else self._leaving(wish))
         if present:
+            if not self.record and not self.check:  # from now on a destroy knows that there is a testnet here
+                self._write_record(wish, [], [])
             if scope and not self.system.has_user():
                 self._note("machine", "user made", self._make_user)
             fresh = [name for name in scope if self._place(name)]
-            self._daemon_reload()
-            self._enable(fresh if self.state == "placed" else scope)
-        running, outdated = self._control(scope)
+            shown = self._loaded_units(scope)
+            self._enable(fresh if self.state == "placed" else scope, shown)
+            running, outdated = self._control(scope, shown)
+        elif self.state == "stopped":
+            running, outdated = self._control(scope, self.system.units([self._unit(name) for name in scope]))
         if self.state != "stopped":
             self._write_record(wish, scope if present else [], leaving)
-        result = {"changed": bool(self.changes), "needs": [], "nodes": self.changes, "running": running, "outdated": outdated}
+        result = {
+            "changed": bool(self.changes),
+            "needs": [],
+            "nodes": self.changes,
+            "running": running,
+            "outdated": outdated,
+        }
         if self.state == "absent":
-            result["last"] = self._leave_machine()
-        lines = ["%s: %s\n" % (name, what) for name, listed in sorted(self.changes.items()) for what in listed]
+            result["last"] = self._leave_machine(leaving)
+        lines = [f"{name}: {what}\n" for name, listed in sorted(self.changes.items()) for what in listed]
         return dict(result, diff={"prepared": "".join(lines)})
 
     def _scope(self, names):
         unknown = [name for name in self.params["nodes"] if name not in names]
         if unknown and self.state != "absent":
-            raise PlacingError("no node %s of testnet %s is on this machine" % (", ".join(unknown), self.testnet))
+            raise PlacingError(f"no node {', '.join(unknown)} of testnet {self.testnet} is on this machine")
         return [name for name in names if not self.params["nodes"] or name in self.params["nodes"]]
+
+    def _leaving(self, wish):
+        """Nodes that should go; work on some nodes only removes none."""
+        if self.params["nodes"] or self.state == "stopped":
+            return []
+        return [name for name in wish.get("removed", ()) if name in self._known() and name not in self.wanted]
 
     def _known(self):
         """Every node of which something may be here, also after a run that wrote no record."""
@@ -136,7 +152,7 @@ class Machine:
         return dict.fromkeys([*self.placed, *sorted(homes)])
 
     def _unit(self, name):
-        return "stratos-%s-%s.service" % (self.testnet, name)
+        return f"stratos-{self.testnet}-{name}.service"
 
     def _note(self, name, what, step=None, *arguments):
         """Say what changes and, outside of check mode, do it."""
@@ -160,8 +176,8 @@ class Machine:
         return not all(same for _, same, _ in self._state_of_files(name)) or not self._unit_is_right(name)[0]
 
     def _make_user(self):
-        make_directory(self.records, ROOT, OPEN_MODE)
-        write_json(self.records / "user.json", {"made": True})  # before the fact: a run killed between is tidied all the same
+        """The record comes before the fact: a run killed between is tidied all the same."""
+        write_json(self.records / "user.json", {"made": True})
         self.system.make_user()
 
     def _place(self, name):
@@ -169,11 +185,9 @@ class Machine:
         node, home = self.wanted[name], self.folder / name
         fresh = name not in self.placed
         if not self.check:
-            for folder in (self.folder.parent, self.folder, self.records, self.record_file.parent):
+            for folder in (self.folder.parent, self.folder):
                 make_directory(folder, ROOT, OPEN_MODE)
-        if self.check and not home.is_dir():
-            self._note(name, "home")
-        elif not self.check and make_directory(home, self.owner, HOME_MODE):
+        if (self.check and not home.is_dir()) or (not self.check and make_directory(home, self.owner, HOME_MODE)):
             self._note(name, "home")
         for relative, same, held in self._state_of_files(name):
             if not same:
@@ -190,12 +204,14 @@ class Machine:
         elif not held:
             self._note(name, "unit owner", take_over, self.units, self._unit(name), ROOT, 0o644)
         digest = (node["digest"] + "\n").encode()
-        if digest_of(self.record_file.parent, name + ".digest", ROOT, 0o644) != (hashlib.sha256(digest).hexdigest(), True):
+        right = (hashlib.sha256(digest).hexdigest(), True)
+        if digest_of(self.record_file.parent, name + ".digest", ROOT, 0o644) != right:
             self._note(name, "digest", place, self.record_file.parent, name + ".digest", digest, ROOT, 0o644)
         return fresh
 
     def _place_file(self, name, relative):
-        place(self.folder / name, relative, self._given("nodes/%s/%s" % (name, relative), self.wanted[name]["files"][relative]), self.owner, FILE_MODE)
+        content = self._given(f"nodes/{name}/{relative}", self.wanted[name]["files"][relative])
+        place(self.folder / name, relative, content, self.owner, FILE_MODE)
 
     def _place_unit(self, name):
         content = self._given("units/" + self._unit(name), self.wanted[name]["unit_sha256"])
@@ -204,18 +220,22 @@ class Machine:
     def _given(self, member, digest):
         content = self.content.get(member)
         if content is None or hashlib.sha256(content).hexdigest() != digest:
-            raise PlacingError("%s of the bundle is missing or not what its manifest says; render the bundle again" % member)
+            raise PlacingError(
+                f"{member} of the bundle is missing or not what its manifest says; render the bundle again"
+            )
         return content
 
-    def _daemon_reload(self):
-        """Also when a run was interrupted between writing a unit and telling systemd."""
-        if not self.check:
-            shown = self.system.call("systemctl", "show", "--property", "NeedDaemonReload", "--value", *map(self._unit, self.wanted)) if self.wanted else ""
-            if self.reload or "yes" in shown:
-                self.system.systemctl("daemon-reload", [])
+    def _loaded_units(self, names):
+        """What systemd knows, after it read the files again if it has to: also when an earlier run was interrupted
+        between writing a unit and saying so."""
+        units = [self._unit(name) for name in names]
+        shown = self.system.units(units)
+        if self.check or not (self.reload or any(one.get("NeedDaemonReload") == "yes" for one in shown.values())):
+            return shown
+        self.system.systemctl("daemon-reload", [])
+        return self.system.units(units)
 
-    def _enable(self, names):
-        shown = self.system.units([self._unit(name) for name in names])
+    def _enable(self, names, shown):
         off = [name for name in names if shown[self._unit(name)].get("UnitFileState") != "enabled"]
         for name in off:
             self._note(name, "enabled")
@@ -224,10 +244,9 @@ class Machine:
 
     # Running or not
 
-    def _control(self, scope):
+    def _control(self, scope, shown):
         """Start, restart or stop; (nodes running, nodes running with other files than placed) afterwards."""
-        shown = self.system.units([self._unit(name) for name in scope])
-        active = [name for name in scope if shown[self._unit(name)].get("ActiveState") in ("active", "activating", "reloading")]
+        active = [name for name in scope if shown[self._unit(name)].get("ActiveState") in RUNNING]
         outdated = [name for name in active if self._is_outdated(name)]
         if self.state in ("started", "restarted"):
             self._systemctl("start", "started", [name for name in scope if name not in active])
@@ -240,7 +259,7 @@ class Machine:
             on = [name for name in scope if shown[self._unit(name)].get("UnitFileState") == "enabled"]
             self._systemctl("disable", "disabled", on)
             active = []
-        return ([], []) if self.state == "absent" else (active, outdated)
+        return active, outdated
 
     def _systemctl(self, verb, word, names):
         for name in names:
@@ -261,16 +280,16 @@ class Machine:
 
     def _remove(self, names):
         shown = self.system.units([self._unit(name) for name in names])
-        units = [name for name in names if os.path.lexists(self.units / self._unit(name)) or shown[self._unit(name)].get("LoadState") not in (None, "not-found")]
+        loaded = [unit for unit, one in shown.items() if one.get("LoadState") not in (None, "not-found")]
+        units = [n for n in names if self._unit(n) in loaded or os.path.lexists(self.units / self._unit(n))]
         for name in units:
             self._note(name, "unit removed")
         if units and not self.check:
             listed = [self._unit(name) for name in units]
-            loaded = [unit for unit in listed if shown[unit].get("LoadState") not in (None, "not-found")]
             self.system.systemctl("stop", loaded)
             self.system.systemctl("disable", [unit for unit in loaded if shown[unit].get("UnitFileState") == "enabled"])
             for name in units:
-                self.system.remove_container("stratos-%s-%s" % (self.testnet, name))
+                self.system.remove_container(f"stratos-{self.testnet}-{name}")
                 remove(self.units, self._unit(name))
             self.system.systemctl("daemon-reload", [])
             self.system.run(["systemctl", "reset-failed", *listed])  # fails for units that did not fail
@@ -280,20 +299,26 @@ class Machine:
                     self._note(name, "digest removed", os.unlink, path)
             home = self.folder / name
             if os.path.lexists(home) and not self.params["keep_data"]:
-                self._note(name, "home removed", shutil.rmtree if home.is_dir() and not home.is_symlink() else os.unlink, home)
+                plain = home.is_dir() and not home.is_symlink()
+                self._note(name, "home removed", shutil.rmtree if plain else os.unlink, home)
 
-    def _leave_machine(self):
+    def _leave_machine(self, gone):
         """Whether no testnet is left here; then the user goes too, unless data is kept."""
-        for folder in (self.started, self.started.parent, self.folder, self.folder.parent, self.record_file.parent):
-            _remove_if_empty(folder, self.check)
-        others = [path for path in self.records.glob("*/manifest.json") if path != self.record_file or self.placed.keys() - self.changes.keys()]
-        last = not others
-        if last and not (self.folder.parent.exists() and not self.check) and (self.records / "user.json").exists():
+        if not self.check:
+            for folder in (self.started, self.started.parent, self.folder, self.folder.parent, self.record_file.parent):
+                _remove_if_empty(folder)
+        others = [path for path in self.records.glob("*/manifest.json") if path != self.record_file]
+        if others or set(self.placed) - set(gone):
+            return False
+        homes = self.folder.parent
+        kept = homes.is_dir() and (self.params["keep_data"] or any(one != self.folder for one in homes.iterdir()))
+        marker = self.records / "user.json"
+        if marker.exists() and not kept:
             if self.system.has_user():
                 self._note("machine", "user removed", self.system.remove_user)
             if not self.check:
-                os.unlink(self.records / "user.json")
-        return last
+                os.unlink(marker)
+        return True
 
     def _write_record(self, wish, placed, gone):
         nodes = dict(self.placed, **{name: self.wanted[name] for name in placed})
@@ -320,12 +345,11 @@ def _unpacked(archive):
         return {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}
 
 
-def _remove_if_empty(folder, check):
-    if not check:
-        try:
-            folder.rmdir()
-        except OSError:
-            pass  # not there, or something is still in it
+def _remove_if_empty(folder):
+    try:
+        folder.rmdir()
+    except OSError:
+        pass  # not there, or something is still in it
 
 
 def main():

@@ -44,7 +44,7 @@ ROOT = Owner(0, 0)
 def make_directory(path, owner, mode):
     """Make a directory, or give it owner and mode; True when something changed. Its parent must be there."""
     try:
-        os.mkdir(path, 0o700)
+        Path(path).mkdir(0o700)
         made = True
     except FileExistsError:
         made = False
@@ -75,8 +75,7 @@ def _opened(name, parent, path):
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise PlacingError(
-                "%s: %s is a link or no directory; nothing of ours put it there, so look at it and remove it"
-                % (path, name)
+                f"{path}: {name} is a link or no directory; nothing of ours put it there, so look at it and remove it"
             ) from error
         raise
 
@@ -152,7 +151,7 @@ def checked(relative):
     """A relative path that stays below its folder."""
     path = Path(relative)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise PlacingError("%r is no path below a home; render the bundle again" % relative)
+        raise PlacingError(f"{relative!r} is no path below a home; render the bundle again")
     return path
 
 

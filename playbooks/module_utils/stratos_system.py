@@ -12,7 +12,7 @@ from ansible.module_utils.stratos_files import PlacingError
 
 USER = "stratos"
 UID = 10001
-_SHOWN = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState")
+_SHOWN = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload")
 
 
 class System:
@@ -26,7 +26,7 @@ class System:
         code, out, error = self.run(list(arguments))
         if code:
             said = (error or out).strip().splitlines()
-            raise PlacingError("%s ended with %s: %s" % (" ".join(arguments[:3]), code, said[-1] if said else "no word"))
+            raise PlacingError(f"{' '.join(arguments[:3])} ended with {code}: {said[-1] if said else 'no word'}")
         return out
 
     def units(self, names):
@@ -62,8 +62,8 @@ class System:
         for found in (by_name, by_number):
             if found is not None and (found.pw_name, found.pw_uid) != (USER, UID):
                 raise PlacingError(
-                    "user %s has uid %d here, and the nodes need user %s with uid %d; rename or renumber that user"
-                    % (found.pw_name, found.pw_uid, USER, UID)
+                    f"user {found.pw_name} has uid {found.pw_uid} here, and the nodes need user {USER} with uid {UID}; "
+                    "rename or renumber that user"
                 )
         return by_name is not None
 
