@@ -28,7 +28,17 @@ class ActionModule(ActionBase):
         arguments = {key: value for key, value in self._task.args.items() if key not in ("manifest", "archive")}
         bundle = Path(arguments["bundle"]) if arguments.get("bundle") else None
         if bundle is not None:
-            arguments["manifest"] = _manifest(bundle)
+            manifest = arguments["manifest"] = _manifest(bundle)
+            arguments.setdefault("testnet", manifest.get("testnet", ""))
+            if named := arguments.get("nodes"):
+                here = {node["name"] for node in manifest.get("nodes", ())}
+                arguments["nodes"] = [name for name in named if name in here]
+                if not arguments["nodes"]:
+                    return {
+                        "changed": False,
+                        "skipped": True,
+                        "skip_reason": "none of the named nodes is on this machine",
+                    }
         elif arguments.get("state", "placed") not in ("stopped", "absent"):
             raise AnsibleActionFail("stratos_bundle needs `bundle` to place nodes; render one with `stratosctl bundle`")
         result = self._call(arguments, task_vars)

@@ -45,7 +45,7 @@ description:
   - Places homes and units of the nodes of one machine, removes nodes that should go, and starts, restarts or stops them.
   - Use O(bundle); the action plugin reads it on the controller and fills in the other private options.
 options:
-  testnet: {description: Name of the testnet., type: str, required: true}
+  testnet: {description: Name of the testnet; needed where there is no O(bundle)., type: str}
   bundle: {description: The machine's bundle on the controller; needed unless nodes only stop or go., type: path}
   state:
     description:

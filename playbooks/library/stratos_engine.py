@@ -172,7 +172,7 @@ class Engine:
         self.notes.append("engine removed")
         if self.check:
             return
-        code, out, _ = self.system.run(
+        _, out, _ = self.system.run(
             ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Abbrev}\n", *self.record["packages"]]
         )
         there = [line.split()[0] for line in out.splitlines() if line.split()[1:] not in ([], ["un"])]
