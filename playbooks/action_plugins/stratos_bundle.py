@@ -64,7 +64,7 @@ def _manifest(bundle: Path) -> dict[str, Any]:
     except (OSError, KeyError, ValueError, tarfile.TarError) as error:
         raise AnsibleActionFail(
             f"{bundle} is no bundle ({type(error).__name__}: {error}); render it with `stratosctl bundle`"
-        ) from error
+        ) from None
 
 
 def _part_of(bundle: Path, names: frozenset[str], manifest: dict[str, Any]) -> str:

@@ -66,4 +66,4 @@ def _wanted(bundle: str | None) -> dict[str, str]:
     except (OSError, KeyError, ValueError, tarfile.TarError) as error:
         raise AnsibleActionFail(
             f"{bundle} is no bundle ({type(error).__name__}: {error}); render it with `stratosctl bundle`"
-        ) from error
+        ) from None
