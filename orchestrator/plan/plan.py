@@ -13,14 +13,16 @@ from msgspec import Struct
 from orchestrator.errors import BadInput
 from orchestrator.plan.genesis import changed_settings, endpoint_of, genesis_names, make_genesis
 from orchestrator.plan.keys import KeyRing, RandomBytes, complete_ring
-from orchestrator.plan.ports import PortMap, PortSearch, assign_ports
-from orchestrator.topology.topology import NodeSpec, Topology
+from orchestrator.plan.ports import PortMap, PortSearch, SlotRequest, assign_ports, assign_slots
+from orchestrator.topology.machine import Machine
+from orchestrator.topology.topology import MACHINES, PROCESS, NodeSpec, Topology
 from orchestrator.topology.variables import VARIABLES
-from stratos.wire.config import LimitSettings, NodeConfig, PeerEntry
+from stratos.wire.config import LimitSettings, NodeConfig, PeerEntry, split_endpoint
 from stratos.wire.genesis import Genesis
 
 PLAN_VERSION = 1
 START_ORDER = ("validator", "meta", "resource")
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - a container or machine is reached from outside; its firewall says by whom
 
 
 class NodePlan(Struct, frozen=True, kw_only=True):
@@ -37,6 +39,22 @@ class NodePlan(Struct, frozen=True, kw_only=True):
     stake_wei: int
     registers: bool
     config: NodeConfig
+    machine: str = ""
+    """Label of the machine it is operated on (see Plan.machines)."""
+    image: str = ""
+    cpus: float = 0.0
+    memory_bytes: int = 0
+    bandwidth_mbit: int = 0
+
+    @property
+    def http_address(self) -> tuple[str, int]:
+        """(host, port) at which its HTTP port answers."""
+        return split_endpoint(self.config.network_address)[0], self.config.ports.http
+
+    @property
+    def http(self) -> str:
+        """The same as a URL."""
+        return http_url(self.config)
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -45,9 +63,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     version: int = PLAN_VERSION
     name: str
     source: str
+    runtime: str = PROCESS
     spawn: str
     ports: PortMap
     nodes: tuple[NodePlan, ...]
+    machines: tuple[Machine, ...] = ()
     left: tuple[str, ...] = ()
     """Nodes that left the inventory since genesis: when one comes back, it has to register again."""
     warnings: tuple[str, ...] = ()
@@ -56,12 +76,27 @@ class Plan(Struct, frozen=True, kw_only=True):
         return next(node for node in self.nodes if node.name == name)
 
 
+def http_url(config: NodeConfig) -> str:
+    """Where a node's HTTP port answers."""
+    host = split_endpoint(config.network_address)[0]
+    return f"http://{f'[{host}]' if ':' in host else host}:{config.ports.http}"
+
+
+class ImageWish(Struct, frozen=True, kw_only=True):
+    """What an upgrade asked for. It holds until the inventory names another image than `inventory`."""
+
+    wanted: str
+    previous: str = ""
+    inventory: str = ""
+
+
 class Existing(Struct, frozen=True):
     """What an earlier `up` left behind: nothing, for a new testnet."""
 
     ring: KeyRing = KeyRing()
     plan: Plan | None = None
     genesis: Genesis | None = None
+    image: ImageWish | None = None
 
 
 class Outcome(Struct, frozen=True):
@@ -86,7 +121,10 @@ def make_plan(
     ring = complete_ring(existing.ring, names, random)
     before = existing.plan
     known = before.ports if before is not None else PortMap()
-    ports = assign_ports(known, names, search, is_free=is_free)
+    if topology.runtime == PROCESS:
+        ports = assign_ports(known, names, search, is_free=is_free)
+    else:
+        ports = assign_slots(known, [_slot_request(node, topology) for node in topology.nodes])
     genesis = existing.genesis
     if genesis is None:
         genesis = make_genesis(topology, ring, ports, time_ms=time_ms)
@@ -95,7 +133,27 @@ def make_plan(
     left: set[str] = set()
     if before is not None and existing.genesis is not None:
         left = {*before.left, *(node.name for node in before.nodes)} - (set(names) - set(before.left))
-    return Outcome(_plan_of(topology, ring, ports, genesis, left=tuple(sorted(left))), ring, genesis)
+    _refuse_shared_identity(topology, ring)
+    image = existing.image.wanted if existing.image and existing.image.inventory == topology.image else topology.image
+    return Outcome(_plan_of(topology, ring, ports, genesis, left=tuple(sorted(left)), image=image), ring, genesis)
+
+
+def _slot_request(node: NodeSpec, topology: Topology) -> SlotRequest:
+    """Containers have an address each; nodes of one machine share one."""
+    place = node.machine if topology.runtime == MACHINES else node.name
+    return SlotRequest(node.name, node.role, place, node.port_slot)
+
+
+def _refuse_shared_identity(topology: Topology, ring: KeyRing) -> None:
+    """Two nodes with one key would be punished as one that contradicts itself."""
+    owner: dict[str, str] = {}
+    for node in topology.nodes:
+        first = owner.setdefault(ring.nodes[node.name].node_seed, node.name)
+        if first != node.name:
+            raise BadInput(
+                f"{node.name} and {first} have one node key in the key ring; remove the entry of one of them, "
+                "and `up` makes it a key of its own"
+            )
 
 
 def _refuse_other_genesis(genesis: Genesis, topology: Topology) -> None:
@@ -112,7 +170,9 @@ def _refuse_other_genesis(genesis: Genesis, topology: Topology) -> None:
     )
 
 
-def _plan_of(topology: Topology, ring: KeyRing, ports: PortMap, genesis: Genesis, *, left: tuple[str, ...]) -> Plan:
+def _plan_of(
+    topology: Topology, ring: KeyRing, ports: PortMap, genesis: Genesis, *, left: tuple[str, ...], image: str
+) -> Plan:
     keys = {node.name: ring.nodes[node.name].node_key() for node in topology.nodes}
     entries = {
         node.name: PeerEntry(
@@ -135,6 +195,11 @@ def _plan_of(topology: Topology, ring: KeyRing, ports: PortMap, genesis: Genesis
             stake_wei=node.stake_wei,
             registers=node.name not in from_genesis,
             config=_config(node, topology, ports, entries, registers=node.name not in from_genesis),
+            machine=node.machine if topology.runtime == MACHINES else "",
+            image=image if topology.runtime != PROCESS else "",
+            cpus=node.cpus,
+            memory_bytes=node.memory_bytes,
+            bandwidth_mbit=node.bandwidth_mbit,
         )
         for role in START_ORDER
         for node in topology.of_role(role)
@@ -142,6 +207,8 @@ def _plan_of(topology: Topology, ring: KeyRing, ports: PortMap, genesis: Genesis
     return Plan(
         name=topology.name,
         source=topology.source,
+        runtime=topology.runtime,
+        machines=topology.machines if topology.runtime == MACHINES else (),
         spawn=topology.spawn,
         ports=ports,
         nodes=nodes,
@@ -165,7 +232,7 @@ def _config(
         name=node.name,
         role=node.role,
         network_address=entries[node.name].endpoint,
-        listen=node.address,
+        listen=node.address if topology.runtime == PROCESS else EVERYWHERE,
         ports=ports.ports_of(node.name, node.role),
         peers=of([node.role]) if node.role != "resource" else (),
         validators=of(["validator"]) if node.role != "validator" else (),

@@ -4,6 +4,7 @@
     keys/ring.json  wallets/<name>.json          secret, 0600: made here, copied into homes
     nodes/<node>/  removed/<node>/               homes of nodes; of nodes that left the inventory
     supervisor/  journal.jsonl                   what runs; what was done
+    image.json  bundles/<machine>.tar            what an upgrade asked for; what machines were sent (secret)
     ledger/  runs/<id>/                          what clients moved; demo and campaign runs
 
 Order of writing makes a crash harmless: keys first, then ports (plan.json), then the genesis that mentions both. What
@@ -23,8 +24,8 @@ from msgspec import Struct
 import orchestrator
 from orchestrator.errors import BadInput, EnvironmentFault
 from orchestrator.plan.keys import KeyRing
-from orchestrator.plan.plan import Existing, Plan
-from orchestrator.runtimes.process import replace_file
+from orchestrator.plan.plan import Existing, ImageWish, Plan, http_url
+from orchestrator.runtimes.placing import replace_file
 from orchestrator.runtimes.protocol import NodeFiles
 from stratos.client.records import Endpoints, MetaEndpoint, ResourceEndpoint, ValidatorEndpoint
 from stratos.client.testnet import no_testnet
@@ -60,6 +61,8 @@ class TestnetFolder:
         self.removed = self.path / "removed"
         self.ledger = self.path / "ledger"
         self.runs = self.path / "runs"
+        self.image_file = self.path / "image.json"
+        self.bundles = self.path / "bundles"
         self.journal_file = self.path / "journal.jsonl"
 
     @property
@@ -77,7 +80,7 @@ class TestnetFolder:
                 f"{self.path} has a genesis file but lost {self.ring_file.name} or {self.plan_file.name}; restore it, "
                 "or start afresh with `stratosctl down --purge`"
             )
-        return Existing(ring, plan, genesis)
+        return Existing(ring, plan, genesis, self.image_wish())
 
     def plan(self) -> Plan | None:
         """The plan last applied, or being applied."""
@@ -86,6 +89,14 @@ class TestnetFolder:
     def genesis(self) -> Genesis | None:
         """The genesis, once there is one."""
         return self._read(self.genesis_file, Genesis)
+
+    def image_wish(self) -> ImageWish | None:
+        """What the last upgrade asked for."""
+        return self._read(self.image_file, ImageWish)
+
+    def save_image_wish(self, wish: ImageWish) -> None:
+        """Write what an upgrade asks for, before anything is replaced."""
+        self._save(self.image_file, wish)
 
     def need_genesis(self) -> Genesis:
         """The genesis of a testnet that must exist; raises BadInput."""
@@ -215,27 +226,24 @@ def files_of(plan: Plan, ring: KeyRing, genesis: Genesis) -> Iterator[NodeFiles]
 def endpoints_of(plan: Plan) -> Endpoints:
     """Where clients find the nodes of a plan."""
 
-    def http(config: NodeConfig) -> str:
-        return f"http://{config.listen}:{config.ports.http}"
-
     def of(role: str) -> list[tuple[str, NodeConfig, str]]:
         return [(node.name, node.config, node.public_key) for node in plan.nodes if node.role == role]
 
     return Endpoints(
         validators=tuple(
-            ValidatorEndpoint(name=name, http=http(config), p2p=config.network_address, public_key=key)
+            ValidatorEndpoint(name=name, http=http_url(config), p2p=config.network_address, public_key=key)
             for name, config, key in of("validator")
         ),
         meta=tuple(
-            MetaEndpoint(name=name, rpc=config.network_address, public_key=key, http=http(config))
+            MetaEndpoint(name=name, rpc=config.network_address, public_key=key, http=http_url(config))
             for name, config, key in of("meta")
         ),
         resource=tuple(
             ResourceEndpoint(
                 name=name,
-                bulk=f"{config.listen}:{config.ports.bulk}",
+                bulk=config.network_address,
                 public_key=key,
-                http=http(config),
+                http=http_url(config),
                 rpc=config.network_address,
             )
             for name, config, key in of("resource")

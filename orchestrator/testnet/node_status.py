@@ -66,7 +66,7 @@ def parse_answer(received: bytes) -> Answer | None:
 
 def node_status(node: NodePlan, *, timeout_seconds: float = 2.0) -> dict[str, Any] | None:
     """The node's /status document, or None."""
-    answer = request(node.config.listen, node.config.ports.http, "/status", timeout_seconds=timeout_seconds)
+    answer = request(*node.http_address, "/status", timeout_seconds=timeout_seconds)
     if answer is None or answer.status != 200:
         return None
     try:

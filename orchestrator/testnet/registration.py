@@ -17,7 +17,7 @@ from orchestrator.chain_api import ChainApi, ChainUnreachable, Committed, Refuse
 from orchestrator.errors import PartialFailure, StratosctlError
 from orchestrator.plan.keys import FAUCET, KeyRing
 from orchestrator.plan.plan import NodePlan
-from orchestrator.runtimes.process import ProcessRuntime
+from orchestrator.runtimes.protocol import Runtime
 from orchestrator.testnet.folder import TestnetFolder
 from stratos.crypto.keys import NodeKey, WalletKey
 from stratos.crypto.signing import sign_bytes
@@ -173,7 +173,7 @@ def join_register(
     return frozenset(joined)
 
 
-def leave_register(folder: TestnetFolder, name: str, *, runtime: ProcessRuntime) -> str:
+def leave_register(folder: TestnetFolder, name: str, *, runtime: Runtime) -> str:
     """Take a node that is about to be stopped out of the register; what was done, as a phrase."""
     config = folder.placed().get(name)
     ring = folder.ring()

@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 
 from orchestrator.chain_api import ChainApi, ChainUnreachable
 from orchestrator.plan.plan import NodePlan, Plan
-from orchestrator.runtimes.process import ProcessRuntime
+from orchestrator.runtimes.choose import runtime_for
 from orchestrator.testnet.folder import TestnetFolder
 from orchestrator.testnet.node_status import all_statuses
 from orchestrator.testnet.readiness import not_ready
@@ -62,7 +62,7 @@ class Survey(Struct, frozen=True, kw_only=True):
 def survey(folder: TestnetFolder) -> Survey:
     """Look at the testnet in `folder`; raises BadInput when there is none."""
     plan = folder.need_plan()
-    runtime = ProcessRuntime(folder.path)
+    runtime = runtime_for(plan, folder.path, code="")
     states = runtime.status()
     alive = [node for node in plan.nodes if node.name in states and states[node.name].pid]
     answers = all_statuses(alive)
@@ -85,7 +85,7 @@ def survey(folder: TestnetFolder) -> Survey:
                 last_exit=state.last_exit if state is not None else "",
                 height=_number(answer, "height"),
                 state_root=str((answer or {}).get("state_root", "")),
-                endpoint=f"http://{node.config.listen}:{node.config.ports.http}",
+                endpoint=node.http,
                 details=answer or {},
             )
         )

@@ -13,8 +13,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+import orchestrator
 from orchestrator.topology import rules
 from orchestrator.topology.inventory import load_inventory
+from orchestrator.topology.machine import Machine, machine_of, machines_of
 from orchestrator.topology.problems import InvalidInventory, Problem
 from orchestrator.topology.raw import RawHost, RawInventory, RawValue
 from orchestrator.topology.variables import (
@@ -32,11 +34,14 @@ from stratos.wire.genesis import ConsensusParams, LedgerParams, MetaParams
 
 META_DEPOSIT_WEI = 100 * WEI_PER_STOS
 TIER_DEPOSIT_WEI = {1: 800 * WEI_PER_STOS, 2: 1_600 * WEI_PER_STOS, 3: 3_200 * WEI_PER_STOS}
+PROCESS, DOCKER, MACHINES = "process", "docker", "machines"
+"""Where nodes run (stratos_runtime)."""
 ROLE_OF_GROUP = {"validators": "validator", "meta": "meta", "resource": "resource"}
 
 
 class NodeSpec(Struct, frozen=True, kw_only=True):
-    """One node to operate. `host` is the machine label; `stake_wei` is a validator's, `deposit_wei` the others'."""
+    """One node to operate. `host` is the label that keeps copies apart, `machine` where it is operated; `stake_wei` is a
+    validator's, `deposit_wei` the others'. Limits of 0 are none."""
 
     name: str
     role: str
@@ -50,6 +55,11 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
     tier: int = 0
     deposit_wei: int = 0
     disk_bytes: int = 0
+    machine: str = ""
+    port_slot: int = -1
+    cpus: float = 0.0
+    memory_bytes: int = 0
+    bandwidth_mbit: int = 0
 
 
 class GenesisSettings(Struct, frozen=True, kw_only=True):
@@ -66,6 +76,8 @@ class Topology(Struct, frozen=True, kw_only=True):
 
     name: str
     source: str
+    runtime: str = PROCESS
+    image: str = ""
     spawn: str
     slice_transport: str
     port_base: int
@@ -78,6 +90,8 @@ class Topology(Struct, frozen=True, kw_only=True):
     nodes: tuple[NodeSpec, ...]
     load_hosts: tuple[str, ...] = ()
     monitor_hosts: tuple[str, ...] = ()
+    machines: tuple[Machine, ...] = ()
+    """Every machine of the inventory, those of load and monitor hosts too."""
     warnings: tuple[str, ...] = ()
 
     def of_role(self, role: str) -> tuple[NodeSpec, ...]:
@@ -94,6 +108,17 @@ def default_name(source: str) -> str:
     return Path(source).resolve().name.split(".")[0].lower()
 
 
+def default_runtime(raw: RawInventory) -> str:
+    """Processes when every node's host is reached by `local`, machines otherwise."""
+    nodes = [host for host in raw.hosts if _role_of(host)]
+    return PROCESS if all(host.connection == "local" for host in nodes) else MACHINES
+
+
+def default_image() -> str:
+    """The image of the nodes of this version."""
+    return f"stratos-node:{orchestrator.__version__}"
+
+
 def topology_of(raw: RawInventory) -> Topology:
     """The topology a raw inventory describes; raises InvalidInventory."""
     problems: list[Problem] = list(rules.membership(raw))
@@ -106,11 +131,15 @@ def topology_of(raw: RawInventory) -> Topology:
     settings = _testnet_values(members, values, problems)
     nodes = tuple(_node(host, values[host.name]) for role in ROLES for host in members if _role_of(host) == role)
     name = str(settings["stratos_testnet"]) or default_name(raw.source)
+    runtime = str(settings["stratos_runtime"]) or default_runtime(raw)
+    problems += rules.connections(raw, runtime)
     if problems:
         raise InvalidInventory.of(raw.source, problems)
     topology = Topology(
         name=name,
         source=raw.source,
+        runtime=runtime,
+        image=str(settings["stratos_image"]) or default_image(),
         spawn=str(settings["stratos_spawn"]),
         slice_transport=str(settings["stratos_slice_transport"]),
         port_base=int(settings["stratos_port_base"]),
@@ -123,6 +152,7 @@ def topology_of(raw: RawInventory) -> Topology:
         nodes=nodes,
         load_hosts=tuple(host.name for host in members if "load" in host.groups),
         monitor_hosts=tuple(host.name for host in members if "monitor" in host.groups),
+        machines=machines_of(members),
     )
     findings = rules.whole(topology)
     if findings.problems:
@@ -212,9 +242,9 @@ def _node(host: RawHost, values: dict[str, Value]) -> NodeSpec:
     return NodeSpec(
         name=host.name,
         role=ROLE_OF_GROUP[group],
-        host=value("stratos_host") or host.name,
+        host=value("stratos_host") or (machine_of(host) if host.connection != "local" else host.name),
         region=value("stratos_region"),
-        address=host.address or "127.0.0.1",
+        address=value("stratos_address") or host.address or ("127.0.0.1" if host.connection == "local" else host.name),
         connection=host.connection,
         log_level=value("stratos_log_level"),
         stake_wei=value("stratos_stake_stos") if group == "validators" else 0,
@@ -222,4 +252,9 @@ def _node(host: RawHost, values: dict[str, Value]) -> NodeSpec:
         tier=tier,
         deposit_wei=0 if group == "validators" else value("stratos_deposit_stos") or default_deposit,
         disk_bytes=value("stratos_disk") if group == "resource" else 0,
+        machine=machine_of(host),
+        port_slot=value("stratos_port_slot"),
+        cpus=value("stratos_cpus"),
+        memory_bytes=value("stratos_memory"),
+        bandwidth_mbit=value("stratos_bandwidth_mbit"),
     )

@@ -35,6 +35,7 @@ from stratos.net.consensus_host import ConsensusHost
 from stratos.net.guard import guard
 from stratos.net.http import HttpServer, build_app
 from stratos.net.mesh import PeerMesh
+from stratos.net.node_metrics import node_registry
 from stratos.net.routes import Routes
 from stratos.net.rpc import RpcServer
 from stratos.net.tls import client_context, server_context
@@ -145,7 +146,12 @@ class ValidatorNode:
         )
         self.mesh.on_peer_up = _both(self.mesh.on_peer_up, self.gossip.peer_up)
         self.metrics = ChainMetrics(
-            application=self.application, host=self.host, mesh=self.mesh, admission=self.admission, server=self.server
+            application=self.application,
+            host=self.host,
+            mesh=self.mesh,
+            admission=self.admission,
+            server=self.server,
+            is_voting=lambda: self.key.address in self.replica.validators,
         )
         self.http: HttpServer | None = None
         self._known_nodes = {
@@ -161,7 +167,14 @@ class ValidatorNode:
         self._started = asyncio.get_running_loop().time()
         self._update_mesh()
         await self.host.start()
-        app = build_app(status=self.status, health=self.health, registry=self.metrics.registry)
+        registry = node_registry(
+            config=config,
+            network=self.ledger.genesis.network,
+            home=self.home,
+            health=self.health,
+            read=self.metrics.read,
+        )
+        app = build_app(status=self.status, health=self.health, registry=registry)
         add_rest(app, service=self.service, application=self.application, ledger=self.ledger, admission=self.admission)
         self.http = HttpServer(app)
         http = await self.http.start(config.listen, config.ports.http)
@@ -244,11 +257,11 @@ class ValidatorNode:
         own_host, _ = split_endpoint(self.config.network_address)
         self.mesh.set_peers(mesh_members(self.state, self.config.peers, own_host=own_host))
 
-    def _committed(self, block: Block, _commit: Commit) -> None:
+    def _committed(self, block: Block, commit: Commit) -> None:
         self.service.committed(self.application.last_hashes)
         if any(isinstance(checked.tx.body.message, MEMBERSHIP_MESSAGES) for checked in self.application.last_executed):
             self._update_mesh()
-        self.metrics.committed(len(block.entries))
+        self.metrics.committed(txs=len(block.entries), round_number=commit.round)
 
     def _evidence(self, proof: Evidence) -> None:
         guard("submit evidence", self._submit_evidence(proof), may_end=True)

@@ -1,26 +1,21 @@
-"""What people read from a meta node over HTTP: nodes, epochs, the ozone sheet, and numbers for Prometheus.
+"""What people read from a meta node over HTTP: nodes, epochs, the ozone sheet.
 
 Amounts are JSON strings, addresses bech32. Everything is from committed state; programs use the RPC, which has proofs.
 """
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Gauge
 
 from stratos.crypto import bech32
 from stratos.meta import ozone
 from stratos.meta.application import MetaApplication
 from stratos.meta.holders import all_holders, host_of
 from stratos.meta.index import held_slices
-from stratos.meta.outbox import authorities, in_flight
+from stratos.meta.outbox import authorities
 from stratos.meta.reads import MetaReads
-from stratos.meta.rooms import CHAIN_HEIGHT, HISTORY, REMOVED, REPORT, TOTALS, UNBONDING
+from stratos.meta.rooms import HISTORY, REMOVED, REPORT, UNBONDING
 from stratos.net.http import Refusal, json_response
-
-if TYPE_CHECKING:
-    from stratos.meta.node import MetaNode
 
 
 def _wallet(address: bytes) -> str:
@@ -107,33 +102,3 @@ def _report(report: Any) -> dict[str, Any]:
             for row in report.rows
         ],
     }
-
-
-def metrics_registry(node: "MetaNode") -> CollectorRegistry:
-    """The registry behind /metrics."""
-    registry = CollectorRegistry()
-    application = node.application
-    for name, about, value in (
-        ("height", "Height of the log", lambda: application.height),
-        ("blocks", "Blocks committed by this process", lambda: node.blocks),
-        ("entries", "Entries committed by this process", lambda: node.entries),
-        ("signature_checks", "Signatures really checked by this process", lambda: application.signatures.checks),
-        ("possession_asked", "Possession challenges judged", lambda: node.challenger.asked),
-        ("possession_failed", "Possession challenges failed", lambda: node.challenger.failed),
-        ("round", "Consensus round of the next height", lambda: node.replica.round),
-        ("peers", "Meta nodes connected", lambda: len(node.mesh.up)),
-        ("pool_entries", "Entries waiting", lambda: len(application.pool)),
-        ("chain_height", "Chain height in the log", lambda: CHAIN_HEIGHT.get(application.state)),
-        (
-            "actions_in_flight",
-            "Outbox actions waiting for signatures or the chain",
-            lambda: len(in_flight(application.state)),
-        ),
-        ("state_keys", "Keys in the committed state", lambda: len(application.state)),
-        ("connections", "Open RPC connections", lambda: node.server.connections),
-    ):
-        Gauge(f"stratos_meta_{name}", about, registry=registry).set_function(value)
-    for place in (ozone.SOLD, *ozone.PLACES):
-        gauge = Gauge(f"stratos_meta_ozone_{place.decode()}", f"Ozone {place.decode()} (noz)", registry=registry)
-        gauge.set_function(partial(TOTALS.get, application.state, place))
-    return registry

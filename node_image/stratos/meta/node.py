@@ -24,10 +24,11 @@ from stratos.meta.challenger import Challenger
 from stratos.meta.duties import Duties
 from stratos.meta.entries import entry_hash
 from stratos.meta.errors import InvariantBroken
-from stratos.meta.http_reads import add_http_reads, metrics_registry
+from stratos.meta.http_reads import add_http_reads
 from stratos.meta.intake import Intake
 from stratos.meta.machine import get_clock
 from stratos.meta.members import mesh_members
+from stratos.meta.metrics import read_metrics
 from stratos.meta.outbox import authorities
 from stratos.meta.reads import MetaReads
 from stratos.meta.rooms import AUTHORITY, CHAIN_HEIGHT, HOLDER
@@ -38,6 +39,7 @@ from stratos.net.consensus_host import ConsensusHost
 from stratos.net.guard import guard, report_failure
 from stratos.net.http import HttpServer, build_app
 from stratos.net.mesh import PeerMesh
+from stratos.net.node_metrics import node_registry
 from stratos.net.routes import Routes
 from stratos.net.rpc import RpcServer
 from stratos.net.tls import client_context, server_context
@@ -176,6 +178,8 @@ class MetaNode:
         self.blocks = 0
         """Blocks committed by this process."""
         self.entries = 0
+        self.extra_rounds = 0
+        """Consensus rounds beyond the first that those blocks needed."""
         self._known = {bytes.fromhex(entry.public_key) for entry in (*config.peers, *config.meta, *config.validators)}
         self._known_authorities: tuple[bytes, ...] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -188,7 +192,14 @@ class MetaNode:
         self._started = asyncio.get_running_loop().time()
         self._update_mesh()
         await self.host.start()
-        app = build_app(status=self.status, health=self.health, registry=metrics_registry(self))
+        registry = node_registry(
+            config=config,
+            network=self.genesis.network,
+            home=self.home,
+            health=self.health,
+            read=lambda: read_metrics(self),
+        )
+        app = build_app(status=self.status, health=self.health, registry=registry)
         add_http_reads(app, application=self.application, reads=self.reads)
         self.http = HttpServer(app)
         http = await self.http.start(config.listen, config.ports.http)
@@ -255,9 +266,10 @@ class MetaNode:
         if self.application.has_work():
             self.host.work_available()
 
-    def _committed(self, block: Block, _commit: Commit) -> None:
+    def _committed(self, block: Block, commit: Commit) -> None:
         self.blocks += 1
         self.entries += len(block.entries)
+        self.extra_rounds += commit.round
         self._update_mesh()
         self.duties.committed()
         self.submitter.committed()

@@ -20,17 +20,16 @@ from typing import Any
 import msgspec
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from stratos.crypto.keyfile import load_node_key, load_wallet_key
 from stratos.net.guard import guard, report_failure
 from stratos.net.http import HttpServer, build_app, json_response
+from stratos.net.node_metrics import node_registry
 from stratos.net.tls import server_context
 from stratos.resource.books import Books
 from stratos.resource.link import LinkPool
 from stratos.resource.metalink import MetaEndpoint, MetaLink
+from stratos.resource.metrics import read_metrics
 from stratos.resource.registration import register
 from stratos.resource.repair import RepairWorker
 from stratos.resource.reporter import Reporter
@@ -119,6 +118,8 @@ class ResourceNode:
             services=self.services, meta=self.meta, key=self.key, stop=self.stopping, dropped=self.reporter.dropped
         )
         self.http: HttpServer | None = None
+        self.started = 0.0
+        """Monotonic time of `start`."""
         self._loop: asyncio.AbstractEventLoop
         self._duties: list[threading.Thread] = []
 
@@ -141,7 +142,15 @@ class ResourceNode:
         config = self.config
         self._loop = asyncio.get_running_loop()
         self.server.start(config.listen, config.ports.bulk)
-        app = build_app(status=self.status, health=self.health, registry=self._metrics())
+        self.started = time.monotonic()
+        registry = node_registry(
+            config=config,
+            network=self.genesis.network,
+            home=self.home,
+            health=self.health,
+            read=lambda: read_metrics(self),
+        )
+        app = build_app(status=self.status, health=self.health, registry=registry)
         app.router.add_get("/receipts", self._receipts)
         self.http = HttpServer(app)
         http_port = await self.http.start(config.listen, config.ports.http)
@@ -269,44 +278,6 @@ class ResourceNode:
         self.meta.close()
         self.books.close()
         self.store.close()
-
-    def _metrics(self) -> CollectorRegistry:
-        registry = CollectorRegistry()
-        registry.register(_NodeCollector(self))
-        return registry
-
-
-class _NodeCollector(Collector):
-    """Reads the node's counters when scraped."""
-
-    def __init__(self, node: ResourceNode) -> None:
-        self._node = node
-
-    def collect(self) -> list[Metric]:
-        node, counters = self._node, self._node.services.counters
-        found: list[Metric] = []
-        for name, about, value in (
-            ("received_bytes", "Slice bytes received from clients and other holders", counters.received_bytes),
-            ("served_bytes", "Slice bytes served", counters.served_bytes),
-            ("forwarded_bytes", "Slice bytes sent on along replication chains", counters.forwarded_bytes),
-            ("repaired_bytes", "Slice bytes copied here on repair orders", counters.repaired_bytes),
-            ("refused", "Requests and connections refused", counters.refused),
-            ("connections", "Connections accepted", counters.connections),
-        ):
-            family = CounterMetricFamily(f"stratos_resource_{name}", about)
-            family.add_metric([], value)
-            found.append(family)
-        for name, about, value in (
-            ("slices", "Slices here", len(node.store)),
-            ("disk_used_bytes", "Bytes used by slices", node.store.used_bytes),
-            ("disk_free_bytes", "Bytes that can still be taken", node.store.free_bytes),
-            ("connections_open", "Open bulk connections", node.server.connections),
-            ("unsubmitted_noz", "Served and not yet ordered by the meta layer", node.books.unsubmitted_noz()),
-        ):
-            gauge = GaugeMetricFamily(f"stratos_resource_{name}", about)
-            gauge.add_metric([], value)
-            found.append(gauge)
-        return found
 
 
 def open_node(home: Path, config: NodeConfig) -> ResourceNode:

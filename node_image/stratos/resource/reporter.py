@@ -63,10 +63,16 @@ class Reporter:
         self.last_status = 0.0
         self.refusal = ""
         """Why the last status was refused; empty when it was taken."""
+        self.statuses_refused = 0
+        self.statuses_unsent = 0
+        self.receipts_ordered = 0
+        self.receipts_refused = 0
+        self.slices_damaged = 0
 
     def damaged(self, _digest: bytes, sentence: str) -> None:
         """A slice was found damaged: say so in the next status, which is now."""
         self.degraded = sentence[:200]
+        self.slices_damaged += 1
         _log.error("slice damaged", reason=sentence)
         self._wake.set()
 
@@ -110,10 +116,12 @@ class Reporter:
             if error.sentence != self.refusal:
                 _log.warning("status refused", code=error.code, reason=error.sentence)
             self.refusal = error.sentence
+            self.statuses_refused += 1
             return False
         except MetaUnreachable as error:
             if not self._stop.is_set():
                 _log.warning("no meta node takes the status", reason=error.sentence)
+                self.statuses_unsent += 1
             return False
         self.refusal = ""
         self.degraded = ""
@@ -153,6 +161,8 @@ class Reporter:
                     told = dict(event.attributes)
                     refused[int(told.get("index", "0"))] = told.get("code", "")
                     _log.warning("receipt refused", code=told.get("code", ""), reason=told.get("error", ""))
+        self.receipts_refused += len(refused)
+        self.receipts_ordered += len(batch) - len(refused)
         for index, (session, served) in enumerate(batch):
             if index not in refused:
                 self._books.ordered(session, served.receipt.body.total_noz, served.receipt.body.digest)
