@@ -19,9 +19,8 @@ from orchestrator.errors import PartialFailure, StratosctlError
 from orchestrator.plan.keys import FAUCET, KeyRing
 from orchestrator.plan.plan import NodePlan
 from orchestrator.runtimes.protocol import Runtime
+from orchestrator.testnet.catching_up import wait_following, wait_voting
 from orchestrator.testnet.folder import TestnetFolder
-from orchestrator.testnet.node_status import node_status
-from orchestrator.testnet.readiness import layer_height
 from stratos.crypto.keys import NodeKey, WalletKey
 from stratos.crypto.signing import sign_bytes
 from stratos.wire.genesis import Genesis, genesis_hash
@@ -40,6 +39,8 @@ from stratos.wire.txs import (
 )
 
 ACTIVE_SECONDS = 30.0
+ACTIVE_BLOCKS = 6
+"""Blocks of both layers that pass between a registration and the quorum's activation."""
 LOOK_SECONDS = 0.05
 FEES = 20
 """How many transactions a new owner can pay beside the deposit."""
@@ -58,7 +59,10 @@ class Registrar:
         self.say = say
         self.genesis: Genesis = folder.need_genesis()
         self.hash = genesis_hash(self.genesis)
+        self.plan = folder.need_plan()
         self.api = ChainApi(folder.endpoints())
+        blocks = self.genesis.value_consensus.block_seconds + self.genesis.meta_consensus.block_seconds
+        self.patience = ACTIVE_SECONDS + ACTIVE_BLOCKS * blocks
 
     def join(self, node: NodePlan) -> bool:
         """Make the node registered and active; whether anything was left to do. Raises PartialFailure at the deadline."""
@@ -73,7 +77,7 @@ class Registrar:
             if node.role != "resource":  # a resource node with a funded owner registers itself
                 self._register(node)
         if node.role == "meta":
-            self._wait_following(node)
+            wait_following(node, self.folder.endpoints(), patience_seconds=self.patience, say=self.say)
             self._vote_for(node)
         self._wait_active(node)
         return True
@@ -97,11 +101,11 @@ class Registrar:
             self._fund(node, node.stake_wei)
             self._must(self._send(owner, Delegate(address, str(first))), node)
         self._announce(node)
-        self._wait_following(node)
+        wait_following(node, self.folder.endpoints(), patience_seconds=self.patience, say=self.say)
         if node.stake_wei > first:
             self._fund(node, node.stake_wei - first)
             self._must(self._send(owner, Delegate(address, str(node.stake_wei - first))), node)
-        self._wait_voting(node)
+        wait_voting(node, patience_seconds=self.patience)
         return True
 
     def _announce(self, node: NodePlan) -> None:
@@ -145,8 +149,13 @@ class Registrar:
 
     def _fund(self, node: NodePlan, amount_wei: int) -> None:
         owner = self.ring.nodes[node.name].owner_key()
-        wanted = amount_wei + FEES * int(self.genesis.ledger.gas_price_wei)
+        wanted = amount_wei + fees_wei(self.genesis)
         short = wanted - self.api.account(owner.text).balance_wei
+        if short > 0 and self.plan.outside is not None:
+            raise PartialFailure(
+                f"the owner wallet {owner.text} of {node.name} has {short} wei less than the {wanted} that deposit and fees "
+                "take; ask the faucet again with `stratosctl join TICKET`, or send them to it, then run `up` again"
+            )
         if short > 0:
             self._must(self._send(self.ring.wallet_key(FAUCET), Send(owner.address, str(short))), node)
 
@@ -178,7 +187,7 @@ class Registrar:
         return self.api.registered_node(node.node, node.role)
 
     def _wait_active(self, node: NodePlan) -> None:
-        deadline = time.monotonic() + ACTIVE_SECONDS
+        deadline = time.monotonic() + self.patience
         while True:
             found = self._found(node)
             if found is not None and found.active:
@@ -186,39 +195,16 @@ class Registrar:
             if time.monotonic() > deadline:
                 state = found.state if found is not None else "not registered"
                 raise PartialFailure(
-                    f"{node.name} is {state} and not active after {ACTIVE_SECONDS:g} s; a quorum of meta nodes decides, "
-                    "look at `stratosctl status` and run `up` again"
+                    f"{node.name} ({node.node}) is {state} and not active after {self.patience:g} s; a quorum of meta nodes "
+                    f"decides{self._votes_wanted(node)}, look at `stratosctl status` and run `up` again"
                 )
             time.sleep(LOOK_SECONDS)
 
-    def _wait_following(self, node: NodePlan) -> None:
-        """Wait until a newcomer has the blocks of its layer; as long as it gets more of them it is waited for."""
-        goal = max(1, layer_height(self.folder.need_plan(), node.role))
-        seen, deadline = -1, time.monotonic() + ACTIVE_SECONDS
-        while True:
-            height = _height_of(node)
-            if height >= goal:
-                return
-            if height > seen:
-                seen, deadline = height, time.monotonic() + ACTIVE_SECONDS
-            if time.monotonic() > deadline:
-                raise PartialFailure(
-                    f"{node.name} has block {max(0, seen)} of {goal} and gets no more for {ACTIVE_SECONDS:g} s; "
-                    f"read `stratosctl logs {node.name}` and run `up` again"
-                )
-            self.say(f"{node.name} catches up: block {max(0, height)} of {goal}")
-            time.sleep(LOOK_SECONDS)
-
-    def _wait_voting(self, node: NodePlan) -> None:
-        """Wait until a validator with all its stake is in the set."""
-        deadline = time.monotonic() + ACTIVE_SECONDS
-        while not (node_status(node) or {}).get("voting"):
-            if time.monotonic() > deadline:
-                raise PartialFailure(
-                    f"{node.name} is staked but not among the voters after {ACTIVE_SECONDS:g} s; "
-                    "look at `stratosctl status` and run `up` again"
-                )
-            time.sleep(LOOK_SECONDS)
+    def _votes_wanted(self, node: NodePlan) -> str:
+        """What others must do for a candidate whose electors are not ours."""
+        if node.role != "meta" or self.plan.outside is None:
+            return ""
+        return f", so ask their owners to run `stratosctl tx vote {node.node} --voter META-NODE --from META-NODE`"
 
     def _must(self, done: Committed, node: NodePlan) -> None:
         if done.code != "ok":
@@ -227,10 +213,14 @@ class Registrar:
             )
 
 
-def _height_of(node: NodePlan) -> int:
-    """The height that a node tells, -1 when it does not answer."""
-    status = node_status(node)
-    return int(status.get("height", 0)) if status is not None else -1
+def needed_wei(node: NodePlan, genesis: Genesis) -> int:
+    """What a new node's owner must have: deposit or stake, and fees."""
+    return (node.deposit_wei or node.stake_wei) + fees_wei(genesis)
+
+
+def fees_wei(genesis: Genesis) -> int:
+    """What a new node's owner has for transactions."""
+    return FEES * int(genesis.ledger.gas_price_wei)
 
 
 def registration(node: NodePlan, key: NodeKey, owner: WalletKey, network: bytes, *, first_stake_wei: int) -> Message:

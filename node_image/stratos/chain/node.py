@@ -168,7 +168,6 @@ class ValidatorNode:
         self._update_mesh()
         await self.host.start()
         registry = node_registry(
-            config=config,
             network=self.ledger.genesis.network,
             home=self.home,
             health=self.health,
