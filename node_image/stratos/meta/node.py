@@ -5,6 +5,7 @@ they are there. Stopping is the reverse and loses nothing that was ordered.
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,9 +25,14 @@ from stratos.meta.challenger import Challenger
 from stratos.meta.duties import Duties
 from stratos.meta.entries import entry_hash
 from stratos.meta.errors import InvariantBroken
+from stratos.meta.faucet import Faucet
+from stratos.meta.faucet_book import FaucetJournal
+from stratos.meta.faucet_chain import ValidatorDoor
+from stratos.meta.faucet_http import add_faucet
 from stratos.meta.http_reads import add_http_reads
 from stratos.meta.intake import Intake
 from stratos.meta.machine import get_clock
+from stratos.meta.members import mesh_members
 from stratos.meta.metrics import read_metrics
 from stratos.meta.outbox import authorities
 from stratos.meta.reads import MetaReads
@@ -37,14 +43,14 @@ from stratos.meta.submitter import Submitter
 from stratos.net.consensus_host import ConsensusHost
 from stratos.net.guard import guard, report_failure
 from stratos.net.http import HttpServer, build_app
-from stratos.net.mesh import MeshPeer, PeerMesh
+from stratos.net.mesh import PeerMesh
 from stratos.net.node_metrics import node_registry
 from stratos.net.routes import Routes
 from stratos.net.rpc import RpcServer
 from stratos.net.tls import client_context, server_context
 from stratos.state import DurableState
 from stratos.wire.block import Block, Commit
-from stratos.wire.config import ConfigError, NodeConfig, PeerEntry, split_endpoint
+from stratos.wire.config import NodeConfig, split_endpoint
 from stratos.wire.genesis import Genesis, genesis_hash, load_genesis
 from stratos.wire.rpc import CLASS_CLIENT, CLASS_NODE
 
@@ -173,6 +179,8 @@ class MetaNode:
             key=self.key,
             tls=tls if config.slice_transport == "tls" else None,
         )
+        self.faucet_door: ValidatorDoor | None = None
+        self.faucet = self._open_faucet(tls)
         self.http: HttpServer | None = None
         self.blocks = 0
         """Blocks committed by this process."""
@@ -180,7 +188,7 @@ class MetaNode:
         self.extra_rounds = 0
         """Consensus rounds beyond the first that those blocks needed."""
         self._known = {bytes.fromhex(entry.public_key) for entry in (*config.peers, *config.meta, *config.validators)}
-        self._members: tuple[bytes, ...] = ()
+        self._known_authorities: tuple[bytes, ...] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._started = 0.0
 
@@ -192,7 +200,6 @@ class MetaNode:
         self._update_mesh()
         await self.host.start()
         registry = node_registry(
-            config=config,
             network=self.genesis.network,
             home=self.home,
             health=self.health,
@@ -200,6 +207,9 @@ class MetaNode:
         )
         app = build_app(status=self.status, health=self.health, registry=registry)
         add_http_reads(app, application=self.application, reads=self.reads)
+        add_faucet(app, self.faucet)
+        if self.faucet is not None:
+            self.faucet.add_metrics(registry)
         self.http = HttpServer(app)
         http = await self.http.start(config.listen, config.ports.http)
         self._tasks = [
@@ -215,6 +225,8 @@ class MetaNode:
         for task in self._tasks:
             task.cancel()
         self.challenger.close()
+        if self.faucet_door is not None:
+            await self.faucet_door.close()
         await self.host.stop()
         await self.mesh.close()
         await self.server.close()
@@ -261,6 +273,25 @@ class MetaNode:
             )
         return None
 
+    def _open_faucet(self, tls: ssl.SSLContext) -> Faucet | None:
+        """The faucet, on the one node whose config has it; its wallet is a file that no other node is given."""
+        settings = self.config.faucet
+        if settings is None:
+            return None
+        self.faucet_door = ValidatorDoor(
+            key=self.key, genesis_hash=self.genesis_hash, tls=tls, validators=self.config.validators
+        )
+        return Faucet(
+            settings=settings,
+            wallet=load_wallet_key(self.home / "faucet.key"),
+            genesis_hash=self.genesis_hash,
+            fee_wei=int(self.genesis.ledger.gas_price_wei),
+            window_ms=1000 * self.genesis.meta.request_window_seconds,
+            journal=FaucetJournal(self.home / "data" / "faucet.jsonl"),
+            chain=self.faucet_door,
+            wall_ms=lambda: time.time_ns() // 1_000_000,
+        )
+
     def _work_available(self) -> None:
         if self.application.has_work():
             self.host.work_available()
@@ -274,22 +305,12 @@ class MetaNode:
         self.submitter.committed()
 
     def _update_mesh(self) -> None:
-        """Members are the configured peers and whoever the log has admitted since."""
-        members = tuple(authority.address for authority in authorities(self.state))
-        if members == self._members:
-            return
-        self._members = members
-        peers = {node_address(bytes.fromhex(entry.public_key)): mesh_peer(entry) for entry in self.config.peers}
-        for address in members:
-            authority = AUTHORITY.get(self.state, address)
-            if authority is None or address in peers or address == self.key.address:
-                continue
-            try:
-                host, port = split_endpoint(authority.network_address)
-            except ConfigError:
-                continue
-            peers[address] = MeshPeer(authority.public_key, host, port)
-        self.mesh.set_peers(peers.values())
+        """Members are the configured peers and whoever the log knows, looked at again when that changes."""
+        known = tuple(data for _, data in self.state.items(AUTHORITY.prefix))
+        if known != self._known_authorities:
+            self._known_authorities = known
+            own_host, _ = split_endpoint(self.config.network_address)
+            self.mesh.set_peers(mesh_members(self.state, self.config.peers, own_host=own_host))
 
     def _authorise(self, peer_class: str, public_key: bytes) -> bool:
         if peer_class == CLASS_CLIENT:
@@ -303,12 +324,6 @@ class MetaNode:
             or HOLDER.get(self.state, address) is not None
             or AUTHORITY.get(self.state, address) is not None
         )
-
-
-def mesh_peer(entry: PeerEntry) -> MeshPeer:
-    """A mesh member from its config entry."""
-    host, port = split_endpoint(entry.endpoint)
-    return MeshPeer(bytes.fromhex(entry.public_key), host, port)
 
 
 def _wallet(home: Path) -> WalletKey:
