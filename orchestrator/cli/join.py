@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 
 from orchestrator.cli.exit_codes import OK, PARTIAL
 from orchestrator.cli.parsing import parser
+from orchestrator.cli.telling import Teller
 
 EXAMPLES = """  stratosctl join alice.ticket                            this machine (needs root and a container engine, or installs one)
   stratosctl join alice.ticket --host admin@203.0.113.7   a machine of yours over SSH
@@ -30,19 +30,17 @@ def main(argv: list[str]) -> int:
         ticket=ticket_text(options.ticket),
         coordinator=options.coordinator_key,
         output=options.output,
-        testnet=options.testnet,
-        host=options.host,
-        name=options.name,
-        address=options.address,
-        region=options.region,
+        testnet=options.testnet or "",
+        host=options.host or "",
+        name=options.name or "",
+        address=options.address or "",
+        region=options.region or "",
         disk=options.disk,
         runtime=options.runtime,
         wallet=options.wallet,
     )
-    try:
-        report = Joining(wish, say=_say if not options.json else _nothing, measure=None).run()
-    finally:
-        _say("")
+    with Teller(wanted=not options.json) as say:
+        report = Joining(wish, say=say, measure=None).run()
     code = OK if report.active else PARTIAL
     if options.json:
         import msgspec
@@ -58,7 +56,9 @@ def main(argv: list[str]) -> int:
     print(f"node {report.address}    owner {report.owner}")
     print(f"its keys are in {report.folder}/keys: keep a copy, they are the node and its money")
     inventory = report.inventory
-    print(f"next: stratosctl status -i {inventory}    stratosctl rewards -i {inventory}    stratosctl logs -f -i {inventory}")
+    print(
+        f"next: stratosctl status -i {inventory}    stratosctl rewards -i {inventory}    stratosctl logs -f -i {inventory}"
+    )
     print(
         f"to leave: stratosctl tx unbond {report.node} --from {report.node} -i {inventory}, and `stratosctl down -i {inventory}` "
         "when the cooling-off has passed"
@@ -71,18 +71,33 @@ def _options(argv: list[str]) -> argparse.Namespace:
 
     command = parser("join", "Take part with one node in a network that others run.", examples=EXAMPLES)
     command.add_argument("ticket", help="the ticket, its file, or - for standard input")
-    command.add_argument("--coordinator-key", type=coordinator_key, metavar="HEX", help="refuse a ticket by another coordinator")
-    command.add_argument("-o", "--output", type=Path, metavar="FILE", help="the inventory to write (default: ./NETWORK.yml)")
-    command.add_argument("--testnet", type=_name, default="", help="what to call it here (default: the network's name)")
-    command.add_argument("--host", default="", metavar="USER@ADDRESS", help="put the node on this machine, over SSH (default: here)")
-    command.add_argument("--name", type=_name, default="", help="the node's name (default: role and this machine's name)")
-    command.add_argument("--address", type=_address, default="", help="where others reach the node (default: found out)")
-    command.add_argument("--region", type=_name, default="", help="region label")
+    command.add_argument(
+        "--coordinator-key", type=coordinator_key, metavar="HEX", help="refuse a ticket by another coordinator"
+    )
+    command.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="the inventory to write (default: ./NETWORK.yml)"
+    )
+    command.add_argument("--testnet", type=_name, help="what to call it here (default: the network's name)")
+    command.add_argument(
+        "--host", metavar="USER@ADDRESS", help="put the node on this machine, over SSH (default: here)"
+    )
+    command.add_argument(
+        "--name", type=_name, help="the node's name (default: role and this machine's name)"
+    )
+    command.add_argument(
+        "--address", type=_address, help="where others reach the node (default: found out)"
+    )
+    command.add_argument("--region", type=_name, help="region label")
     command.add_argument("--disk", type=_disk, default="16 GiB", help="what a resource node offers (default: 16 GiB)")
     command.add_argument(
-        "--runtime", choices=("machines", "process", "docker"), default="machines", help="how it runs (default: machines)"
+        "--runtime",
+        choices=("machines", "process", "docker"),
+        default="machines",
+        help="how it runs (default: machines)",
     )
-    command.add_argument("--wallet", type=Path, metavar="FILE", help="key file of the owner's wallet (default: a new one)")
+    command.add_argument(
+        "--wallet", type=Path, metavar="FILE", help="key file of the owner's wallet (default: a new one)"
+    )
     command.add_argument("--json", action="store_true", help="print one JSON document")
     return command.parse_args(argv)
 
@@ -103,16 +118,3 @@ def _disk(text: str) -> str:
     if not re.fullmatch(r"[0-9]{1,19}\s*(|B|KiB|MiB|GiB|TiB)", text):
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a size such as 2 TiB or 500 GiB")
     return text
-
-
-def _say(text: str) -> None:
-    """Show where things are in the one line that the next text replaces; none on what is no terminal."""
-    if sys.stderr.isatty():
-        import shutil  # only at a terminal
-
-        room = shutil.get_terminal_size().columns - 1
-        print(f"\r\x1b[K{text[:room]}", end="", file=sys.stderr, flush=True)
-
-
-def _nothing(_text: str) -> None:
-    """JSON output is for programs, which want no progress."""

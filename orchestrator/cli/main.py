@@ -34,6 +34,11 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("status", "status", "nodes, heights, roots and health"),
         Command("logs", "logs", "read or follow the nodes' logs"),
     ),
+    "Fleet": (
+        Command("ticket", "ticket", "invite participants' nodes: create, show"),
+        Command("join", "join", "take part with one node in a network that others run"),
+        Command("publish", "publish", "write the public files: genesis, entry points, status page"),
+    ),
     "Store and stream": (
         Command("put", "put", "upload a file (or --video) and print its handle"),
         Command("get", "get", "download and verify a file by its handle"),

@@ -44,7 +44,7 @@ def _create(options: argparse.Namespace) -> int:
         expires_seconds=options.expires,
         uses=options.uses,
         grant_wei=int(options.grant) if options.grant is not None else None,
-        public_files=options.public_files,
+        public_files=options.public_files or "",
     )
     now_ms = time.time_ns() // 1_000_000
     ticket = make_ticket(locate(options.inventory), wish, now_ms=now_ms, ticket_id=os.urandom(16))
@@ -100,7 +100,9 @@ def _document(ticket: Ticket) -> dict[str, Any]:
         "issued_ms": body.issued_ms,
         "expires_ms": body.expires_ms,
         "coordinator": body.coordinator.hex(),
-        "meta": [{"name": one.name, "rpc": one.rpc, "http": one.http, "key": one.public_key.hex()} for one in body.meta],
+        "meta": [
+            {"name": one.name, "rpc": one.rpc, "http": one.http, "key": one.public_key.hex()} for one in body.meta
+        ],
         "validators": [
             {"name": one.name, "rest": one.rest, "p2p": one.p2p, "key": one.public_key.hex()} for one in body.validators
         ],
@@ -117,7 +119,8 @@ def _fields(ticket: Ticket) -> dict[str, str]:
     return {
         "network": body.network,
         "genesis hash": body.genesis_hash.hex(),
-        "invites": f"{body.uses} {body.role} node{'s' * (body.uses > 1)}" + (f" of tier {body.tier}" if body.tier else ""),
+        "invites": f"{body.uses} {body.role} node{'s' * (body.uses > 1)}"
+        + (f" of tier {body.tier}" if body.tier else ""),
         "grants": f"{stos(int(body.grant_wei))} STOS each" if int(body.grant_wei) else "nothing: bring a wallet",
         "expires": _time(body.expires_ms),
         "coordinator": body.coordinator.hex(),
@@ -174,21 +177,29 @@ def _options(argv: list[str]) -> argparse.Namespace:
     text = "make a ticket, signed with the testnet's coordinator key"
     create = verbs.add_parser("create", help=text, description=text, allow_abbrev=False)
     create.add_argument("-i", "--inventory", type=Path, help="Ansible inventory (default: inventories/local.yml)")
-    create.add_argument("--role", required=True, choices=("resource", "meta", "validator"), help="what the node shall be")
+    create.add_argument(
+        "--role", required=True, choices=("resource", "meta", "validator"), help="what the node shall be"
+    )
     create.add_argument("--tier", type=whole_number(1, 3), default=0, help="tier of a resource node (default: 1)")
-    create.add_argument("--expires", type=lasting, default=lasting("7d"), help="how long it is good, as 12h (default: 7d)")
+    create.add_argument(
+        "--expires", type=lasting, default=lasting("7d"), help="how long it is good, as 12h (default: 7d)"
+    )
     create.add_argument("--uses", type=whole_number(1, 10_000), default=1, help="how many nodes may join (default: 1)")
     create.add_argument(
         "--grant", type=grant, metavar="STOS", help="what the faucet pays each node (default: deposit and fees)"
     )
-    create.add_argument("--public-files", type=public_url, default="", metavar="URL", help="where `publish` files are served")
+    create.add_argument(
+        "--public-files", type=public_url, metavar="URL", help="where `publish` files are served"
+    )
     create.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there, readable by you only")
     create.add_argument("--json", action="store_true", help="print one JSON document")
     create.set_defaults(run=_create)
     text = "verify a ticket and print what it says; exit code 2 when it is forged or has expired"
     show = verbs.add_parser("show", help=text, description=text, allow_abbrev=False)
     show.add_argument("ticket", help="the ticket, its file, or - for standard input")
-    show.add_argument("--coordinator-key", type=coordinator_key, metavar="HEX", help="refuse a ticket by another coordinator")
+    show.add_argument(
+        "--coordinator-key", type=coordinator_key, metavar="HEX", help="refuse a ticket by another coordinator"
+    )
     show.add_argument("--json", action="store_true", help="print one JSON document")
     show.set_defaults(run=_show)
     return command.parse_args(argv)
