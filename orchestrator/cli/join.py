@@ -81,12 +81,8 @@ def _options(argv: list[str]) -> argparse.Namespace:
     command.add_argument(
         "--host", metavar="USER@ADDRESS", help="put the node on this machine, over SSH (default: here)"
     )
-    command.add_argument(
-        "--name", type=_name, help="the node's name (default: role and this machine's name)"
-    )
-    command.add_argument(
-        "--address", type=_address, help="where others reach the node (default: found out)"
-    )
+    command.add_argument("--name", type=_name, help="the node's name (default: role and this machine's name)")
+    command.add_argument("--address", type=_address, help="where others reach the node (default: found out)")
     command.add_argument("--region", type=_name, help="region label")
     command.add_argument("--disk", type=_disk, default="16 GiB", help="what a resource node offers (default: 16 GiB)")
     command.add_argument(

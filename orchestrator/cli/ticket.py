@@ -188,9 +188,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     create.add_argument(
         "--grant", type=grant, metavar="STOS", help="what the faucet pays each node (default: deposit and fees)"
     )
-    create.add_argument(
-        "--public-files", type=public_url, metavar="URL", help="where `publish` files are served"
-    )
+    create.add_argument("--public-files", type=public_url, metavar="URL", help="where `publish` files are served")
     create.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there, readable by you only")
     create.add_argument("--json", action="store_true", help="print one JSON document")
     create.set_defaults(run=_create)
