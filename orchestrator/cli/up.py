@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from orchestrator.cli.exit_codes import OK
+from orchestrator.cli.exit_codes import OK, PARTIAL
 from orchestrator.cli.parsing import parser
 from orchestrator.runtimes.launch import LaunchedParent, launch_parent, parent_is_running
 from orchestrator.runtimes.lean_imports import lean_imports
@@ -46,13 +46,15 @@ def main(argv: list[str]) -> int:
         import msgspec
 
         print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
-        return OK
+        return PARTIAL if report.quarantined else OK
+    for name, sentence in report.quarantined.items():
+        print(f"stratosctl: quarantined {name}: {sentence}", file=sys.stderr)
     for text in (*report.notes, *(f"warning: {warning}" for warning in report.warnings)):
         print(text)
     counts = ", ".join(f"{count} {role}" for role, count in report.nodes.items())
     if not report.changed:
         print(f"testnet {report.testnet} is up already ({counts}; height {report.height}); nothing changed")
-        return OK
+        return PARTIAL if report.quarantined else OK
     done = f"{report.changed} nodes changed, {report.started} started, {report.seconds:.2f} s"
     print(f"testnet {report.testnet} is up: {counts}; height {report.height}; {done}")
     if report.probe is not None:
@@ -60,7 +62,7 @@ def main(argv: list[str]) -> int:
     first = next(iter(report.endpoints.values()), "")
     print(f"first validator: {first}/status    folder: {report.folder}")
     print("next: stratosctl status, stratosctl put FILE, stratosctl logs -f, stratosctl down")
-    return OK
+    return PARTIAL if report.quarantined else OK
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
