@@ -51,6 +51,8 @@ class Measured(Struct, frozen=True, kw_only=True):
     engine_version: Text = ""
     engine_api: Text = ""
     engine_problem: Text = ""
+    ours: Annotated[tuple[Text, ...], Meta(max_length=10_000)] = ()
+    """nodes of this testnet that run there already"""
     addresses: Annotated[tuple[Text, ...], Meta(max_length=1_000)] = ()
     ssh_connection: Text = ""
 

@@ -184,7 +184,7 @@ def _nameless(place: Path) -> int:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
             raise
-    name = place / (".stratos-probe-%d-%s" % (os.getpid(), secrets.token_hex(4)))
+    name = place / (f".stratos-probe-{os.getpid()}-{secrets.token_hex(4)}")
     descriptor = os.open(str(name), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.unlink(str(name))
     return descriptor
@@ -221,7 +221,7 @@ def _write_speed(place: Path, free: int, quick: bool) -> dict[str, Any]:
 def _disk_kind(place: Path) -> str:
     """ssd, hdd, or nothing when the system does not say."""
     device = place.stat().st_dev
-    node = Path("/sys/dev/block/%d:%d" % (os.major(device), os.minor(device)))
+    node = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
     for folder in (node, node / ".."):
         text = _text(folder / "queue" / "rotational").strip()
         if text in ("0", "1"):
@@ -249,28 +249,42 @@ def system() -> dict[str, Any]:
     }
 
 
-def engine() -> dict[str, Any]:
-    """Version and API of the container engine, asked at its own socket."""
+def engine(testnet: str) -> dict[str, Any]:
+    """Version and API of the container engine, asked at its own socket, and the nodes of `testnet` that it runs."""
     where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     if not where.startswith("unix://"):
         return {"engine_problem": f"DOCKER_HOST is {where[:60]}; only a unix socket is asked"}
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as talk:
-            talk.settimeout(5)
-            talk.connect(where[len("unix://") :])
-            talk.sendall(b"GET /version HTTP/1.0\r\nHost: docker\r\n\r\n")
-            answer = bytearray()
-            while len(answer) < 1 << 20:
-                chunk = talk.recv(1 << 16)
-                if not chunk:
-                    break
-                answer += chunk
-        fields = json.loads(bytes(answer).partition(b"\r\n\r\n")[2])
-        return {"engine_version": str(fields["Version"])[:40], "engine_api": str(fields["ApiVersion"])[:20]}
+        fields = _ask_engine(where[len("unix://") :], "/version")
+        found: dict[str, Any] = {
+            "engine_version": str(fields["Version"])[:40],
+            "engine_api": str(fields["ApiVersion"])[:20],
+        }
+        if testnet:
+            wanted = json.dumps({"label": [f"network.stratos.testnet={testnet}"]}, separators=(",", ":"))
+            query = "".join(letter if letter.isalnum() else f"%{ord(letter):02X}" for letter in wanted)
+            running = _ask_engine(where[len("unix://") :], f"/containers/json?filters={query}")
+            names = [str(one["Labels"].get("network.stratos.node", ""))[:100] for one in running]
+            found["ours"] = sorted(name for name in names if name)
+        return found
     except (FileNotFoundError, ConnectionRefusedError):
         return {}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return {"engine_problem": (getattr(error, "strerror", None) or str(error))[:100]}
+
+
+def _ask_engine(path: str, what: str) -> Any:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as talk:
+        talk.settimeout(5)
+        talk.connect(path)
+        talk.sendall(f"GET {what} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+        answer = bytearray()
+        while len(answer) < 4 << 20:
+            chunk = talk.recv(1 << 16)
+            if not chunk:
+                break
+            answer += chunk
+    return json.loads(bytes(answer).partition(b"\r\n\r\n")[2])
 
 
 def addresses() -> dict[str, Any]:
@@ -455,7 +469,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
         ("disk", lambda: disk(str(asked.get("folder", "/")), quick=quick, write=bool(asked.get("write", True)))),
     ]
     if asked.get("engine", True):
-        parts.append(("engine", engine))
+        parts.append(("engine", lambda: engine(str(asked.get("testnet", "")))))
     found: dict[str, Any] = {"version": VERSION, "problems": []}
     for name, part in parts:
         try:
@@ -576,6 +590,7 @@ def _as_module(arguments: str) -> None:
         {
             "folder": asked.get("folder", "/var/lib/stratos"),
             "quick": asked.get("quick", False),
+            "testnet": asked.get("testnet", ""),
             "write": not asked.get("_ansible_check_mode", False),
         }
     )
