@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     "Run a testnet": (
         Command("demo", "demo", "the whole story in a minute: up, traffic, epochs, audit, report, down"),
         Command("plan", "plan", "show what an inventory would become, touching nothing"),
+        Command("preflight", "preflight", "measure the machines of an inventory against what their nodes need"),
         Command("up", "up", "bring a testnet to what its inventory says"),
         Command("down", "down", "stop every node of a testnet"),
         Command("status", "status", "nodes, heights, roots and health"),
@@ -58,6 +59,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("audit", "audit", "recompute every payout from three independent ledgers"),
         Command("why", "why", "explain a node's score or a slice's placement"),
     ),
+    "Fleet": (Command("image", "image", "build, save, load and list the node's container image"),),
     "Without a network": (
         Command("cid", "cid", "content name of a file or of one of its slices"),
         Command("ledger", "ledger", "replay a script of messages: the ledger as a calculator"),
