@@ -38,9 +38,10 @@ def main(argv: list[str]) -> int:
         disk=options.disk,
         runtime=options.runtime,
         wallet=options.wallet,
+        measure=options.measure,
     )
     with Teller(wanted=not options.json) as say:
-        report = Joining(wish, say=say, measure=None).run()
+        report = Joining(wish, say=say).run()
     code = OK if report.active else PARTIAL
     if options.json:
         import msgspec
@@ -94,6 +95,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     command.add_argument(
         "--wallet", type=Path, metavar="FILE", help="key file of the owner's wallet (default: a new one)"
     )
+    command.add_argument("--measure", action="store_true", help="measure the machine also for a trial by process")
     command.add_argument("--json", action="store_true", help="print one JSON document")
     return command.parse_args(argv)
 

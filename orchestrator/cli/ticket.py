@@ -35,9 +35,11 @@ def _create(options: argparse.Namespace) -> int:
 
     from orchestrator.joining.issuing import TicketWish, make_ticket  # after parsing: --help must be quick
     from orchestrator.joining.text import wrapped
-    from orchestrator.testnet.locate import locate
+    from orchestrator.testnet.locate import default_inventory, locate
+    from orchestrator.testnet.planning import topology_at
     from stratos.wire.ticket import dump_ticket
 
+    inventory = options.inventory or default_inventory()
     wish = TicketWish(
         role=options.role,
         tier=options.tier,
@@ -45,9 +47,10 @@ def _create(options: argparse.Namespace) -> int:
         uses=options.uses,
         grant_wei=int(options.grant) if options.grant is not None else None,
         public_files=options.public_files or "",
+        hardware_factor=topology_at(inventory).hardware_factor,
     )
     now_ms = time.time_ns() // 1_000_000
-    ticket = make_ticket(locate(options.inventory), wish, now_ms=now_ms, ticket_id=os.urandom(16))
+    ticket = make_ticket(locate(inventory), wish, now_ms=now_ms, ticket_id=os.urandom(16))
     text = dump_ticket(ticket)
     if options.output is not None:
         from orchestrator.runtimes.placing import replace_file
@@ -95,6 +98,7 @@ def _document(ticket: Ticket) -> dict[str, Any]:
         "genesis_hash": body.genesis_hash.hex(),
         "role": body.role,
         "tier": body.tier,
+        "hardware_factor": body.hardware_permille / 1000,
         "grant_wei": str(body.grant_wei),
         "uses": body.uses,
         "issued_ms": body.issued_ms,
@@ -121,6 +125,9 @@ def _fields(ticket: Ticket) -> dict[str, str]:
         "genesis hash": body.genesis_hash.hex(),
         "invites": f"{body.uses} {body.role} node{'s' * (body.uses > 1)}"
         + (f" of tier {body.tier}" if body.tier else ""),
+        "asks for": "the recommended hardware"
+        if body.hardware_permille == 1_000
+        else f"{body.hardware_permille / 10:g} % of the recommended hardware",
         "grants": f"{stos(int(body.grant_wei))} STOS each" if int(body.grant_wei) else "nothing: bring a wallet",
         "expires": _time(body.expires_ms),
         "coordinator": body.coordinator.hex(),

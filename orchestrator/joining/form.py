@@ -40,6 +40,7 @@ class Answers(Struct, frozen=True, kw_only=True):
     tier: int
     disk: str
     deposit_wei: int
+    hardware_factor: float = 1.0
     ready_seconds: int = 0
 
 
@@ -68,6 +69,7 @@ def fill(answers: Answers) -> str:
         tier=answers.tier,
         disk=answers.disk,
         deposit_stos=stos_text(answers.deposit_wei),
+        hardware_factor=answers.hardware_factor,
         ready_seconds=answers.ready_seconds,
     )
 

@@ -33,6 +33,8 @@ class TicketWish(Struct, frozen=True, kw_only=True):
     uses: int = 1
     grant_wei: int | None = None
     public_files: str = ""
+    hardware_factor: float = 1.0
+    """How much of the recommended hardware the machine must have, over 0 and up to 1."""
 
 
 def make_ticket(folder: TestnetFolder, wish: TicketWish, *, now_ms: int, ticket_id: bytes) -> Ticket:
@@ -64,6 +66,7 @@ def make_ticket(folder: TestnetFolder, wish: TicketWish, *, now_ms: int, ticket_
         genesis_hash=genesis_hash(genesis),
         role=wish.role,
         tier=_tier(wish, genesis),
+        hardware_permille=max(1, round(1000 * wish.hardware_factor)),
         grant_wei=str(_grant(wish, genesis, faucet=faucet)),
         uses=wish.uses,
         issued_ms=now_ms,

@@ -20,6 +20,7 @@ from orchestrator.chain_api import ChainApi
 from orchestrator.errors import BadInput
 from orchestrator.joining import form
 from orchestrator.joining.issuing import deposit_wei
+from orchestrator.joining.measuring import measure_machine
 from orchestrator.joining.network import Fetch, fetch, find_network
 from orchestrator.joining.paying import ask_faucet
 from orchestrator.plan.keys import KeyRing, NodeSecrets, complete_ring
@@ -39,8 +40,8 @@ from stratos.wire.ticket import Ticket, TicketError, read_ticket, refuse_ticket
 
 FAUCET_SECONDS = 120.0
 Say = Callable[[str], None]
-Measure = Callable[[Path, Ticket], tuple[str, ...]]
-"""Measures the machines of an inventory for a ticket's role and tier: what was found, as notes; raises when not met."""
+Measure = Callable[[Topology, Ticket, Path, Say], tuple[str, ...]]
+"""Measures the machine of a topology for a ticket's role and tier: what was found, as notes; raises when not met."""
 
 
 class JoinWish(Struct, frozen=True, kw_only=True):
@@ -57,6 +58,8 @@ class JoinWish(Struct, frozen=True, kw_only=True):
     disk: str = "16 GiB"
     runtime: str = "machines"
     wallet: Path | None = None
+    measure: bool = False
+    """Measure the machine also for a trial by process."""
 
 
 class JoinReport(Struct, frozen=True, kw_only=True):
@@ -79,9 +82,9 @@ class JoinReport(Struct, frozen=True, kw_only=True):
 
 
 class Joining:
-    """One run of `join`. `measure` None: the machine is not measured."""
+    """One run of `join`."""
 
-    def __init__(self, wish: JoinWish, *, say: Say, measure: Measure | None, get: Fetch = fetch) -> None:
+    def __init__(self, wish: JoinWish, *, say: Say, measure: Measure = measure_machine, get: Fetch = fetch) -> None:
         self.wish = wish
         self.say = say
         self.measure = measure
@@ -105,10 +108,10 @@ class Joining:
             self._write_inventory(output, name, ticket, network)
         topology = topology_at(output)
         node = self._our_node(topology, output, name, ticket)
-        if self.measure is not None and topology.runtime != PROCESS:
+        if topology.runtime != PROCESS or self.wish.measure:
             self.say("measuring the machine")
-            self.notes.extend(self.measure(output, ticket))
-        elif topology.runtime == PROCESS:
+            self.notes.extend(self.measure(topology, ticket, testnets_root(), self.say))
+        else:
             self.notes.append(
                 "a process of this machine is a trial: nothing was measured, and it ends with the machine"
             )
@@ -187,6 +190,7 @@ class Joining:
             tier=body.tier,
             disk=wish.disk,
             deposit_wei=deposit_wei(body.role, body.tier, network.genesis),
+            hardware_factor=body.hardware_permille / 1000,
             ready_seconds=max(60, int(20 * blocks)),
         )
         replace_file(output, form.fill(answers).encode())

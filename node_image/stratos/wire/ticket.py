@@ -65,6 +65,8 @@ class TicketBody(Struct, frozen=True, array_like=True):
     genesis_hash: Hash32
     role: Role
     tier: Annotated[int, Meta(ge=0, le=3)]
+    hardware_permille: Annotated[int, Meta(ge=1, le=1_000)]
+    """How much of the recommended hardware of role and tier the machine must have."""
     grant_wei: Amount
     uses: Annotated[int, Meta(ge=1, le=10_000)]
     issued_ms: TimeMs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from orchestrator.joining.joining import Joining, JoinWish, network_folder
 from orchestrator.joining.network import Unreachable
 from orchestrator.plan.plan import Outcome
 from orchestrator.testnet.folder import TestnetFolder
+from orchestrator.topology.topology import Topology
 from stratos.crypto.keyfile import save_key
 from stratos.crypto.keys import NodeKey, WalletKey
 from stratos.wire.genesis import genesis_hash
@@ -41,7 +43,7 @@ class Side:
     def join(self, ticket: Ticket, **wish: object) -> Joining:
         """A join whose machine is measured and found wanting: it never gets further."""
 
-        def measure(_inventory: Path, _ticket: Ticket) -> tuple[str, ...]:
+        def measure(_topology: Topology, _ticket: Ticket, _root: Path, _say: Callable[[str], None]) -> tuple[str, ...]:
             raise VerdictFailed("resource-home has 2 cores and tier 1 asks for 8")
 
         wanted = structs.replace(

@@ -46,6 +46,7 @@ def ticket(**changes: object) -> str:
         genesis_hash=NETWORK,
         role="resource",
         tier=1,
+        hardware_permille=1_000,
         grant_wei=str(800 * STOS),
         uses=1,
         issued_ms=NOW,
