@@ -35,6 +35,13 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("status", "status", "nodes, heights, roots and health"),
         Command("logs", "logs", "read or follow the nodes' logs"),
     ),
+    "Fleet": (
+        Command("image", "image", "build, save, load and list the node's container image"),
+        Command("ticket", "ticket", "invite participants' nodes: create, show"),
+        Command("join", "join", "take part with one node in a network that others run"),
+        Command("publish", "publish", "write the public files: genesis, entry points, status page"),
+        Command("lab", "lab", "machines in containers, to rehearse a fleet on"),
+    ),
     "Store and stream": (
         Command("put", "put", "upload a file (or --video) and print its handle"),
         Command("get", "get", "download and verify a file by its handle"),
@@ -54,7 +61,6 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("audit", "audit", "recompute every payout from three independent ledgers"),
         Command("why", "why", "explain a node's score or a slice's placement"),
     ),
-    "Fleet": (Command("image", "image", "build, save, load and list the node's container image"),),
     "Without a network": (
         Command("cid", "cid", "content name of a file or of one of its slices"),
         Command("ledger", "ledger", "replay a script of messages: the ledger as a calculator"),
