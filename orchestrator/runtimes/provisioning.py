@@ -1,0 +1,222 @@
+"""From a plan to provisioned machines: bundles rendered here, and the playbooks that bring them where they belong.
+
+Nothing runs on a machine whose record says what its bundle says and whose engine has the image. Where only nodes or the
+image differ, `node.yml` does just that; where the base differs (a new machine, other roles, other settings of the machine),
+`site.yml` does everything. The base is a digest of the playbooks and of what the machine is for, so a changed role is
+applied by the next `up` and an unchanged one costs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from orchestrator.fleet.failures import Failure
+from orchestrator.fleet.inventory_file import write_inventory
+from orchestrator.fleet.playbook import PLAYBOOKS, PlaybookRun, run_playbook
+from orchestrator.image.archive import ImageArchive, image_archive
+from orchestrator.plan.plan import NodePlan, Plan
+from orchestrator.runtimes.bundles import (
+    Manifest,
+    NodeEntry,
+    NodePorts,
+    bundle_name,
+    node_entry,
+    write_bundle,
+)
+from orchestrator.runtimes.machine_state import MachineState
+from orchestrator.runtimes.units import unit_text
+from orchestrator.testnet.locate import CACHE_FOLDER
+from orchestrator.topology.machine import Machine
+
+Say = Callable[[str], None]
+_SOURCES = (".py", ".yml", ".j2", ".cfg", ".json", ".rules")
+
+
+class Rendered(Struct, frozen=True):
+    """A machine and what it should hold."""
+
+    machine: Machine
+    manifest: Manifest
+
+
+class Provisioner:
+    """One run over the machines of a plan. `failed`: machine -> sentence, after `apply`."""
+
+    def __init__(self, folder: Path, plan: Plan, *, say: Say) -> None:
+        self.folder = folder
+        self.plan = plan
+        self.failed: dict[str, str] = {}
+        self._say = say
+        self._bundles = folder / "bundles"
+        self._archives: dict[str, ImageArchive] = {}
+
+    def render(
+        self,
+        files: Mapping[str, Mapping[str, bytes]],
+        machines: Iterable[Machine],
+        looked: Mapping[str, MachineState | Failure],
+    ) -> list[Rendered]:
+        """Write the bundle of every machine that answered; raises EnvironmentFault when the image cannot be had."""
+        self._bundles.mkdir(mode=0o700, exist_ok=True)
+        playbooks = playbooks_digest()
+        rendered = []
+        for machine in machines:
+            state = looked.get(machine.name)
+            if not isinstance(state, MachineState):
+                continue
+            nodes = [node for node in self.plan.nodes if node.machine == machine.name]
+            before = state.manifest or Manifest(testnet=self.plan.name, image="", image_id="")
+            here = {node.name for node in nodes}
+            units = {node.name: self._unit(node) for node in nodes}
+            entries = [self._entry(node, files[node.name], units[node.name]) for node in nodes]
+            manifest = Manifest(
+                testnet=self.plan.name,
+                image=nodes[0].image if nodes else before.image,
+                image_id=self._archive(nodes[0].image).image_id if nodes else before.image_id,
+                base=base_digest(playbooks, machine, entries),
+                nodes=tuple(entries),
+                removed=tuple(sorted(entry.name for entry in before.nodes if entry.name not in here)),
+            )
+            write_bundle(
+                self._bundles / bundle_name(machine.name),
+                manifest,
+                {node.name: files[node.name] for node in nodes},
+                {entry.unit: units[entry.name] for entry in entries},
+            )
+            rendered.append(Rendered(machine, manifest))
+        return rendered
+
+    def apply(self, wanted: Sequence[Rendered], states: Mapping[str, MachineState]) -> frozenset[str]:
+        """Run the playbooks where something differs; names of nodes that were changed, removed ones too."""
+        whole, part = [], []
+        for one in wanted:
+            state = states[one.machine.name]
+            if state.manifest is None or state.manifest.base != one.manifest.base:
+                whole.append(one)
+            elif not self._holds(one.manifest, state):
+                part.append(one)
+        for playbook, some in (("site.yml", whole), ("node.yml", part)):
+            if some:
+                self._run(playbook, [one.machine for one in some])
+        changed: set[str] = set()
+        for one in (*whole, *part):
+            if one.machine.name not in self.failed:
+                changed |= _differing(states[one.machine.name].manifest, one.manifest)
+        return frozenset(changed)
+
+    def leave(self, machine: Machine) -> None:
+        """Take the last of ours off a machine that is in the inventory no more."""
+        inventory = write_inventory(self.folder / "ansible" / "left.yml", [machine])
+        self._run("destroy.yml", [machine], inventory=inventory, stratos_destroy_testnet=self.plan.name)
+
+    def purge(self, machines: Sequence[Machine]) -> dict[str, str]:
+        """Take everything of this testnet off the machines; machine -> sentence where that failed."""
+        if machines:
+            inventory = write_inventory(self.folder / "ansible" / "all.yml", machines)
+            self._run("destroy.yml", machines, inventory=inventory, stratos_destroy_testnet=self.plan.name)
+        return self.failed
+
+    # -- inside
+
+    def _run(
+        self, playbook: str, machines: Sequence[Machine], *, inventory: Path | None = None, **more: Any
+    ) -> PlaybookRun:
+        leaders = {machine.leader: machine.name for machine in machines}
+        self._say(f"{playbook} on {len(machines)} machines")
+        done = run_playbook(
+            playbook,
+            inventory=inventory or Path(self.plan.source),
+            work=self.folder / "ansible",
+            extra={**self._extra(), **more},
+            limit=list(leaders),
+            say=self._say,
+        )
+        for host, reason in done.failed.items():
+            if host in leaders:
+                self.failed.setdefault(leaders[host], f"{host}: {reason}")
+        return done
+
+    def _extra(self) -> dict[str, Any]:
+        archive = next(iter(self._archives.values()), None)
+        extra: dict[str, Any] = {
+            "stratos_testnet": self.plan.name,
+            "stratos_bundles": str(self._bundles),
+            "stratos_python": sys.executable,
+        }
+        if archive is not None:
+            extra |= {
+                "stratos_image": archive.tag,
+                "stratos_image_id": archive.image_id,
+                "stratos_image_archive": str(archive.path),
+            }
+        return extra
+
+    def _archive(self, image: str) -> ImageArchive:
+        if image not in self._archives:
+            self._archives[image] = image_archive(image, cache=self.folder.parent / CACHE_FOLDER, say=self._say)
+        return self._archives[image]
+
+    def _unit(self, node: NodePlan) -> str:
+        return unit_text(
+            testnet=self.plan.name,
+            node=node.name,
+            role=node.role,
+            image=node.image,
+            image_id=self._archive(node.image).image_id,
+            cpus=node.cpus,
+            memory_bytes=node.memory_bytes,
+        )
+
+    def _entry(self, node: NodePlan, files: Mapping[str, bytes], unit: str) -> NodeEntry:
+        ports = node.config.ports
+        return node_entry(
+            testnet=self.plan.name,
+            name=node.name,
+            role=node.role,
+            files=files,
+            unit=unit,
+            image=node.image,
+            image_id=self._archive(node.image).image_id,
+            ports=NodePorts(p2p=ports.p2p, http=ports.http, bulk=ports.bulk),
+            cpus=node.cpus,
+            memory_bytes=node.memory_bytes,
+            bandwidth_mbit=node.bandwidth_mbit,
+        )
+
+    def _holds(self, manifest: Manifest, state: MachineState) -> bool:
+        """Whether the machine has all of it: its record, the images, and units as recorded."""
+        assert state.manifest is not None
+        same = state.manifest.nodes == manifest.nodes and not manifest.removed
+        has_images = all(
+            state.images.get(entry.image) == self._archive(entry.image).image_id for entry in manifest.nodes
+        )
+        return same and has_images and all(entry.unit in state.units for entry in manifest.nodes)
+
+
+def playbooks_digest() -> str:
+    """Stands for every playbook, role and module: a changed one is applied again."""
+    digest = hashlib.sha256()
+    for path in sorted(PLAYBOOKS.rglob("*")):
+        if path.is_file() and path.suffix in _SOURCES:
+            digest.update(f"{path.relative_to(PLAYBOOKS)} ".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def base_digest(playbooks: str, machine: Machine, entries: Iterable[NodeEntry]) -> str:
+    """Stands for what a machine is set up for, beside the files of its nodes."""
+    ports = [(entry.name, entry.role, entry.ports) for entry in entries]
+    facts = msgspec.json.encode([playbooks, machine.groups, sorted(ports, key=lambda one: one[0])])
+    return hashlib.sha256(facts).hexdigest()
+
+
+def _differing(before: Manifest | None, after: Manifest) -> set[str]:
+    old = {entry.name: entry.digest for entry in before.nodes} if before is not None else {}
+    new = {entry.name: entry.digest for entry in after.nodes}
+    return {name for name in {*old, *new} if old.get(name) != new.get(name)}
