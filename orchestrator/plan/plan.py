@@ -17,7 +17,8 @@ from orchestrator.plan.ports import PortMap, PortSearch, SlotRequest, assign_por
 from orchestrator.topology.machine import Machine
 from orchestrator.topology.topology import MACHINES, PROCESS, NodeSpec, Topology
 from orchestrator.topology.variables import VARIABLES
-from stratos.wire.config import LimitSettings, NodeConfig, PeerEntry, split_endpoint
+from stratos.client.records import Endpoints
+from stratos.wire.config import FaucetSettings, LimitSettings, NodeConfig, PeerEntry, split_endpoint
 from stratos.wire.genesis import Genesis
 
 PLAN_VERSION = 1
@@ -71,6 +72,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     left: tuple[str, ...] = ()
     """Nodes that left the inventory since genesis: when one comes back, it has to register again."""
     warnings: tuple[str, ...] = ()
+    outside: Endpoints | None = None
+    """Where the network answers that others run and these nodes take part in; None: the plan is the whole testnet."""
 
     def node(self, name: str) -> NodePlan:
         return next(node for node in self.nodes if node.name == name)
@@ -90,13 +93,21 @@ class ImageWish(Struct, frozen=True, kw_only=True):
     inventory: str = ""
 
 
+class OutsideNetwork(Struct, frozen=True):
+    """A network run by others: what it is, and who answers for it."""
+
+    genesis: Genesis
+    endpoints: Endpoints
+
+
 class Existing(Struct, frozen=True):
-    """What an earlier `up` left behind: nothing, for a new testnet."""
+    """What an earlier `up` left behind: nothing, for a new testnet; and the network of others that it takes part in."""
 
     ring: KeyRing = KeyRing()
     plan: Plan | None = None
     genesis: Genesis | None = None
     image: ImageWish | None = None
+    outside: OutsideNetwork | None = None
 
 
 class Outcome(Struct, frozen=True):
@@ -118,7 +129,8 @@ def make_plan(
 ) -> Outcome:
     """The plan for a topology; raises BadInput when it contradicts the running genesis, EnvironmentFault without ports."""
     names = [node.name for node in topology.nodes]
-    ring = complete_ring(existing.ring, names, random)
+    outside = existing.outside
+    ring = complete_ring(existing.ring, names, random, participant=outside is not None)
     before = existing.plan
     known = before.ports if before is not None else PortMap()
     if topology.runtime == PROCESS:
@@ -126,7 +138,10 @@ def make_plan(
     else:
         ports = assign_slots(known, [_slot_request(node, topology) for node in topology.nodes])
     genesis = existing.genesis
-    if genesis is None:
+    if outside is not None:
+        _refuse_other_network(genesis, outside.genesis, topology)
+        genesis = outside.genesis
+    elif genesis is None:
         genesis = make_genesis(topology, ring, ports, time_ms=time_ms)
     else:
         _refuse_other_genesis(genesis, topology)
@@ -135,7 +150,17 @@ def make_plan(
         left = {*before.left, *(node.name for node in before.nodes)} - (set(names) - set(before.left))
     _refuse_shared_identity(topology, ring)
     image = existing.image.wanted if existing.image and existing.image.inventory == topology.image else topology.image
-    return Outcome(_plan_of(topology, ring, ports, genesis, left=tuple(sorted(left)), image=image), ring, genesis)
+    endpoints = outside.endpoints if outside is not None else None
+    plan = _plan_of(topology, ring, ports, genesis, left=tuple(sorted(left)), image=image, outside=endpoints)
+    return Outcome(plan, ring, genesis)
+
+
+def _refuse_other_network(known: Genesis | None, wanted: Genesis, topology: Topology) -> None:
+    if known is not None and known != wanted:
+        raise BadInput(
+            f"testnet {topology.name} takes part in network {known.network} with another genesis than {topology.network} has; "
+            f"give the new one another stratos_testnet, or leave with `stratosctl down --purge -i {topology.source}`"
+        )
 
 
 def _slot_request(node: NodeSpec, topology: Topology) -> SlotRequest:
@@ -171,7 +196,14 @@ def _refuse_other_genesis(genesis: Genesis, topology: Topology) -> None:
 
 
 def _plan_of(
-    topology: Topology, ring: KeyRing, ports: PortMap, genesis: Genesis, *, left: tuple[str, ...], image: str
+    topology: Topology,
+    ring: KeyRing,
+    ports: PortMap,
+    genesis: Genesis,
+    *,
+    left: tuple[str, ...],
+    image: str,
+    outside: Endpoints | None,
 ) -> Plan:
     keys = {node.name: ring.nodes[node.name].node_key() for node in topology.nodes}
     entries = {
@@ -183,7 +215,21 @@ def _plan_of(
         )
         for node in topology.nodes
     }
-    from_genesis = genesis_names(genesis) - set(left)
+    others = _peers_outside(outside, ours=frozenset(entry.public_key for entry in entries.values()))
+    limits = topology.faucet
+    faucet = (
+        FaucetSettings(
+            coordinator=ring.coordinator_key().public_key.hex(),
+            open_wei=str(limits.open_wei),
+            day_wei=str(limits.day_wei),
+            total_wei=str(limits.total_wei),
+            address_requests=limits.address_requests,
+        )
+        if any(node.faucet for node in topology.nodes)
+        else None
+    )
+    # Names of a network that others run say nothing about ours: every node of a participant registers itself.
+    from_genesis = genesis_names(genesis) - set(left) if outside is None else frozenset[str]()
     nodes = tuple(
         NodePlan(
             name=node.name,
@@ -194,7 +240,16 @@ def _plan_of(
             deposit_wei=node.deposit_wei,
             stake_wei=node.stake_wei,
             registers=node.name not in from_genesis,
-            config=_config(node, topology, ports, entries, registers=node.name not in from_genesis),
+            config=_config(
+                node,
+                topology,
+                ports,
+                entries,
+                others,
+                registers=node.name not in from_genesis,
+                slice_transport=outside.slice_transport if outside is not None else topology.slice_transport,
+                faucet=faucet if node.faucet else None,
+            ),
             machine=node.machine if topology.runtime == MACHINES else "",
             image=image if topology.runtime != PROCESS else "",
             cpus=node.cpus,
@@ -214,19 +269,40 @@ def _plan_of(
         nodes=nodes,
         left=left,
         warnings=topology.warnings,
+        outside=outside,
+    )
+
+
+def _peers_outside(outside: Endpoints | None, *, ours: frozenset[str]) -> tuple[PeerEntry, ...]:
+    """Validators and meta nodes that others run; never ourselves, should they list us."""
+    if outside is None:
+        return ()
+    found = [("validator", one.name, one.public_key, one.p2p) for one in outside.validators]
+    found += [("meta", one.name, one.public_key, one.rpc) for one in outside.meta]
+    return tuple(
+        PeerEntry(name=name, role=role, public_key=key, endpoint=endpoint)
+        for role, name, key, endpoint in found
+        if key is not None and key not in ours
     )
 
 
 def _config(
-    node: NodeSpec, topology: Topology, ports: PortMap, entries: dict[str, PeerEntry], *, registers: bool
+    node: NodeSpec,
+    topology: Topology,
+    ports: PortMap,
+    entries: dict[str, PeerEntry],
+    others: tuple[PeerEntry, ...],
+    *,
+    registers: bool,
+    slice_transport: str,
+    faucet: FaucetSettings | None,
 ) -> NodeConfig:
     """A node knows the others of its own layer and the entry points of the layers it talks to, and nobody else, so one
     more resource node changes no file of any other node."""
 
     def of(roles: Iterable[str]) -> tuple[PeerEntry, ...]:
-        return tuple(
-            entries[other.name] for role in roles for other in topology.of_role(role) if other.name != node.name
-        )
+        ours = [entries[other.name] for role in roles for other in topology.of_role(role) if other.name != node.name]
+        return (*ours, *(entry for role in roles for entry in others if entry.role == role))
 
     return NodeConfig(
         name=node.name,
@@ -237,10 +313,11 @@ def _config(
         peers=of([node.role]) if node.role != "resource" else (),
         validators=of(["validator"]) if node.role != "validator" else (),
         meta=of(["meta"]) if node.role == "resource" else (),
-        slice_transport=topology.slice_transport,
+        slice_transport=slice_transport,
         host=node.host,
         region=node.region,
         deposit_wei=str(node.deposit_wei) if registers and node.role == "resource" else "0",
         log_level=node.log_level,
         limits=LimitSettings(disk_bytes=node.disk_bytes) if node.disk_bytes else LimitSettings(),
+        faucet=faucet,
     )

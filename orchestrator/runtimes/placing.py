@@ -12,6 +12,9 @@ from pathlib import Path
 
 from orchestrator.runtimes.protocol import NodeFiles
 
+SECRETS_OF_SOME = ("faucet.key",)
+"""Secrets that only some nodes are given: a node that is no longer one of them loses its copy."""
+
 
 def place_homes(nodes_folder: Path, nodes: Iterable[NodeFiles]) -> frozenset[str]:
     """Write the files that are missing or differ, each by rename; names of the nodes that had any."""
@@ -28,6 +31,10 @@ def place_homes(nodes_folder: Path, nodes: Iterable[NodeFiles]) -> frozenset[str
                 pass
             replace_file(path, content)
             changed.add(node.name)
+        for relative in SECRETS_OF_SOME:
+            if relative not in node.files and (home / relative).exists():
+                (home / relative).unlink()
+                changed.add(node.name)
     return frozenset(changed)
 
 

@@ -2,6 +2,7 @@
 
     genesis.json  plan.json  endpoints.json      public: what it is and where it answers
     keys/ring.json  wallets/<name>.json          secret, 0600: made here, copied into homes
+    keys/coordinator.key                         secret, 0600: signs join tickets and published files
     nodes/<node>/  removed/<node>/               homes of nodes; of nodes that left the inventory
     supervisor/  journal.jsonl                   what runs; what was done
     image.json  bundles/<machine>.tar            what an upgrade asked for; what machines were sent (secret)
@@ -23,8 +24,8 @@ from msgspec import Struct
 
 import orchestrator
 from orchestrator.errors import BadInput, EnvironmentFault
-from orchestrator.plan.keys import KeyRing
-from orchestrator.plan.plan import Existing, ImageWish, Plan, http_url
+from orchestrator.plan.keys import FAUCET, KeyRing
+from orchestrator.plan.plan import Existing, ImageWish, OutsideNetwork, Plan, http_url
 from orchestrator.runtimes.placing import replace_file
 from orchestrator.runtimes.protocol import NodeFiles
 from stratos.client.records import Endpoints, MetaEndpoint, ResourceEndpoint, ValidatorEndpoint
@@ -56,6 +57,7 @@ class TestnetFolder:
         self.plan_file = self.path / "plan.json"
         self.endpoints_file = self.path / "endpoints.json"
         self.ring_file = self.path / "keys" / "ring.json"
+        self.coordinator_file = self.path / "keys" / "coordinator.key"
         self.wallets = self.path / "wallets"
         self.nodes = self.path / "nodes"
         self.removed = self.path / "removed"
@@ -70,8 +72,8 @@ class TestnetFolder:
         """Whether a testnet was planned here."""
         return self.plan_file.exists()
 
-    def existing(self) -> Existing:
-        """What an earlier `up` left; raises EnvironmentFault when it cannot be read."""
+    def existing(self, *, outside: OutsideNetwork | None = None) -> Existing:
+        """What an earlier `up` left; raises EnvironmentFault when it cannot be read. `outside` is the network of others."""
         ring = self._read(self.ring_file, KeyRing) or KeyRing()
         plan = self.plan()
         genesis = self.genesis()
@@ -80,7 +82,7 @@ class TestnetFolder:
                 f"{self.path} has a genesis file but lost {self.ring_file.name} or {self.plan_file.name}; restore it, "
                 "or start afresh with `stratosctl down --purge`"
             )
-        return Existing(ring, plan, genesis, self.image_wish())
+        return Existing(ring, plan, genesis, self.image_wish(), outside)
 
     def plan(self) -> Plan | None:
         """The plan last applied, or being applied."""
@@ -137,7 +139,9 @@ class TestnetFolder:
         self._save(self.endpoints_file, endpoints_of(plan))
 
     def save_wallets(self, ring: KeyRing) -> None:
-        """Write the key files of the standard wallets that are missing."""
+        """Write the key files of the standard wallets, and the coordinator's, that are missing."""
+        if ring.coordinator and not self.coordinator_file.exists():
+            replace_file(self.coordinator_file, dump_key(ring.coordinator_key()))
         for name in ring.wallets:
             path = self.wallets / f"{name}.json"
             if not path.exists():
@@ -212,6 +216,7 @@ def files_of(plan: Plan, ring: KeyRing, genesis: Genesis) -> Iterator[NodeFiles]
     shared = dump_genesis(genesis)
     for node in plan.nodes:
         secrets = ring.nodes[node.name]
+        faucet = {"faucet.key": dump_key(ring.wallet_key(FAUCET))} if node.config.faucet is not None else {}
         yield NodeFiles(
             node.name,
             {
@@ -219,12 +224,15 @@ def files_of(plan: Plan, ring: KeyRing, genesis: Genesis) -> Iterator[NodeFiles]
                 "genesis.json": shared,
                 "node.key": dump_key(secrets.node_key()),
                 "wallet.key": dump_key(secrets.owner_key()),
+                **faucet,
             },
         )
 
 
 def endpoints_of(plan: Plan) -> Endpoints:
-    """Where clients find the nodes of a plan."""
+    """Where clients find the nodes of a plan, and those of others that it takes part with."""
+    others = plan.outside or Endpoints(slice_transport=plan.nodes[0].config.slice_transport if plan.nodes else "tls")
+    ours = {node.public_key for node in plan.nodes}
 
     def of(role: str) -> list[tuple[str, NodeConfig, str]]:
         return [(node.name, node.config, node.public_key) for node in plan.nodes if node.role == role]
@@ -233,11 +241,13 @@ def endpoints_of(plan: Plan) -> Endpoints:
         validators=tuple(
             ValidatorEndpoint(name=name, http=http_url(config), p2p=config.network_address, public_key=key)
             for name, config, key in of("validator")
-        ),
+        )
+        + tuple(entry for entry in others.validators if entry.public_key not in ours),
         meta=tuple(
             MetaEndpoint(name=name, rpc=config.network_address, public_key=key, http=http_url(config))
             for name, config, key in of("meta")
-        ),
+        )
+        + tuple(entry for entry in others.meta if entry.public_key not in ours),
         resource=tuple(
             ResourceEndpoint(
                 name=name,
@@ -248,7 +258,7 @@ def endpoints_of(plan: Plan) -> Endpoints:
             )
             for name, config, key in of("resource")
         ),
-        slice_transport=plan.nodes[0].config.slice_transport if plan.nodes else "tls",
+        slice_transport=others.slice_transport,
     )
 
 

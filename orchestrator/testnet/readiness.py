@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -46,7 +47,7 @@ def wait_ready(
     Validators and meta nodes must have a height over `above`: one that was replaced has caught up and takes part.
     """
     wanted = [node for node in plan.nodes if only is None or node.name in only]
-    watch = _Watch(wanted, runtime, metas=[node for node in plan.nodes if node.role == "meta"], above=above)
+    watch = _Watch(wanted, runtime, metas=meta_addresses(plan), above=above)
     deadline = time.monotonic() + deadline_seconds
     pause = FIRST_PAUSE_SECONDS
     while True:
@@ -67,7 +68,7 @@ def wait_ready(
 class _Watch:
     """Nodes not ready yet, and the last status of those that are."""
 
-    def __init__(self, nodes: list[NodePlan], runtime: Runtime, *, metas: list[NodePlan], above: int) -> None:
+    def __init__(self, nodes: list[NodePlan], runtime: Runtime, *, metas: list[tuple[str, int]], above: int) -> None:
         self.nodes = nodes
         self._runtime = runtime
         self._waiting = {node.name: node for node in nodes}
@@ -141,10 +142,20 @@ def not_ready(role: str, status: dict[str, Any], *, above: int = 0) -> str | Non
     return None
 
 
-def active_holders(metas: Iterable[NodePlan]) -> frozenset[str]:
+def meta_addresses(plan: Plan) -> list[tuple[str, int]]:
+    """(host, port) of the HTTP of every meta node that can be asked, ours first."""
+    found = [node.http_address for node in plan.nodes if node.role == "meta"]
+    for entry in plan.outside.meta if plan.outside is not None else ():
+        parts = urlsplit(entry.http)
+        if parts.hostname and parts.port:
+            found.append((parts.hostname, parts.port))
+    return found
+
+
+def active_holders(metas: Iterable[tuple[str, int]]) -> frozenset[str]:
     """Addresses of the resource nodes that the meta layer gives work to, as the first meta node that answers says."""
     for meta in metas:
-        answer = request(*meta.http_address, "/stratos/meta/v1/nodes", timeout_seconds=STATUS_SECONDS)
+        answer = request(*meta, "/stratos/meta/v1/nodes", timeout_seconds=STATUS_SECONDS)
         if answer is not None and answer.status == 200:
             holders = msgspec.json.decode(answer.body)["holders"]
             return frozenset(

@@ -41,6 +41,11 @@ def membership(raw: RawInventory) -> Iterator[Problem]:
         if roles and not _NODE_NAME.fullmatch(host.name):
             allowed = "allowed: lower-case letters, digits, '.', '_', '-', at most 63, starting with a letter or digit"
             yield Problem(host=f"host {host.name}", variable="name", value=repr(host.name), allowed=allowed)
+    if any("stratos_network" in host.variables for host in raw.hosts):
+        if not any(group in host.groups for host in raw.hosts for group in ROLES):
+            allowed = f"at least one host in {', '.join(ROLES)} takes part in the network"
+            yield Problem(host="testnet", variable="hosts", value="none", allowed=allowed)
+        return
     for group in ROLES:
         if not any(group in host.groups for host in raw.hosts):
             yield Problem(
@@ -97,10 +102,13 @@ def whole(topology: Topology) -> Findings:
     problems: list[Problem] = []
     warnings: list[str] = []
     validators, meta, resource = (topology.of_role(role) for role in ("validator", "meta", "resource"))
+    _ports(topology, problems)
+    _one_faucet(topology, problems)
+    if topology.network:  # what the network is, its own genesis says
+        return Findings(problems, warnings)
     _sizes(topology, validators, problems)
     _supply(topology, problems)
     _timing(topology, problems)
-    _ports(topology, problems)
     copies = topology.genesis.meta.copies
     labels = len({node.host for node in resource})
     if copies > labels:
@@ -114,6 +122,16 @@ def whole(topology: Topology) -> Findings:
         if count > 1:
             warnings.append(f"{count} meta nodes share the host label {name} and would fail together")
     return Findings(problems, warnings)
+
+
+def _one_faucet(topology: Topology, problems: list[Problem]) -> None:
+    """The faucet's wallet has one sequence and its limits one book, so one node has them."""
+    named = [node for node in topology.nodes if node.faucet]
+    for node in named[1:] if not topology.network else named:
+        allowed = (
+            f"{named[0].name} serves the faucet already" if node is not named[0] else "only in a testnet of your own"
+        )
+        problems.append(_node_problem(node, "stratos_faucet", "true", allowed))
 
 
 def _sizes(topology: Topology, validators: tuple[NodeSpec, ...], problems: list[Problem]) -> None:

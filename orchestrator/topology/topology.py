@@ -60,6 +60,17 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
     cpus: float = 0.0
     memory_bytes: int = 0
     bandwidth_mbit: int = 0
+    faucet: bool = False
+    """Whether this meta node serves the faucet."""
+
+
+class FaucetLimits(Struct, frozen=True, kw_only=True):
+    """What the faucet may give: to a wallet without a ticket a day, to all a day, ever, and payments a day to one network."""
+
+    open_wei: int = 0
+    day_wei: int = 0
+    total_wei: int = 0
+    address_requests: int = 1
 
 
 class GenesisSettings(Struct, frozen=True, kw_only=True):
@@ -92,6 +103,9 @@ class Topology(Struct, frozen=True, kw_only=True):
     monitor_hosts: tuple[str, ...] = ()
     machines: tuple[Machine, ...] = ()
     """Every machine of the inventory, those of load and monitor hosts too."""
+    faucet: FaucetLimits = FaucetLimits()
+    network: str = ""
+    """Folder of a network run by others that these nodes take part in; empty: this inventory is the whole testnet."""
     warnings: tuple[str, ...] = ()
 
     def of_role(self, role: str) -> tuple[NodeSpec, ...]:
@@ -130,6 +144,8 @@ def topology_of(raw: RawInventory) -> Topology:
     values = {host.name: _parse_host(host, problems) for host in members}
     settings = _testnet_values(members, values, problems)
     nodes = tuple(_node(host, values[host.name]) for role in ROLES for host in members if _role_of(host) == role)
+    network = str(settings["stratos_network"])
+    nodes = _choose_faucet(nodes, values, wanted=not network and int(settings["stratos_faucet_stos"]) > 0)
     name = str(settings["stratos_testnet"]) or default_name(raw.source)
     runtime = str(settings["stratos_runtime"]) or default_runtime(raw)
     problems += rules.connections(raw, runtime)
@@ -153,6 +169,13 @@ def topology_of(raw: RawInventory) -> Topology:
         load_hosts=tuple(host.name for host in members if "load" in host.groups),
         monitor_hosts=tuple(host.name for host in members if "monitor" in host.groups),
         machines=machines_of(members),
+        faucet=FaucetLimits(
+            open_wei=int(settings["stratos_faucet_open_stos"]),
+            day_wei=int(settings["stratos_faucet_day_stos"]),
+            total_wei=int(settings["stratos_faucet_total_stos"]),
+            address_requests=int(settings["stratos_faucet_address_requests"]),
+        ),
+        network=str((Path(raw.source).resolve().parent / network).resolve()) if network else "",
     )
     findings = rules.whole(topology)
     if findings.problems:
@@ -162,6 +185,17 @@ def topology_of(raw: RawInventory) -> Topology:
 
 def _role_of(host: RawHost) -> str | None:
     return next((group for group in ROLES if group in host.groups), None)
+
+
+def _choose_faucet(
+    nodes: tuple[NodeSpec, ...], values: dict[str, dict[str, Value]], *, wanted: bool
+) -> tuple[NodeSpec, ...]:
+    """The meta nodes that are named serve the faucet; when none is, the first one that does not refuse."""
+    asked = {node.name: values[node.name].get("stratos_faucet") for node in nodes if node.role == "meta"}
+    chosen = [name for name, value in asked.items() if value]
+    if not chosen and wanted:
+        chosen = [name for name, value in asked.items() if value is None][:1]
+    return tuple(msgspec.structs.replace(node, faucet=node.name in chosen) for node in nodes)
 
 
 def _parse_host(host: RawHost, problems: list[Problem]) -> dict[str, Value]:

@@ -193,6 +193,14 @@ _ROWS: tuple[Variable, ...] = (
         TESTNET,
         "processes: first port of the block; 0: a free block outside the ephemeral range",
     ),
+    Variable(
+        "stratos_network",
+        label("a path", r"[^\0\n]{1,4096}"),
+        "",
+        TESTNET,
+        "folder with genesis.json and endpoints.json of a network run by others, that our nodes take part in; "
+        "relative to the inventory",
+    ),
     Variable("stratos_user_stos", stos("0"), 100_000 * WEI_PER_STOS, TESTNET, "what the wallet `user` owns at genesis"),
     Variable(
         "stratos_user_prepay_stos",
@@ -207,6 +215,28 @@ _ROWS: tuple[Variable, ...] = (
         10_000_000 * WEI_PER_STOS,
         TESTNET,
         "what the wallet `faucet` owns; it funds nodes added later",
+    ),
+    Variable(
+        "stratos_faucet_open_stos",
+        stos("0"),
+        100 * WEI_PER_STOS,
+        TESTNET,
+        "what the faucet gives a wallet without a join ticket in 24 hours; 0: tickets only",
+    ),
+    Variable(
+        "stratos_faucet_day_stos",
+        stos("0"),
+        200_000 * WEI_PER_STOS,
+        TESTNET,
+        "what the faucet gives all wallets together in 24 hours",
+    ),
+    Variable("stratos_faucet_total_stos", stos("0"), 5_000_000 * WEI_PER_STOS, TESTNET, "what the faucet ever gives"),
+    Variable(
+        "stratos_faucet_address_requests",
+        integer(1, 1_000_000),
+        20,
+        TESTNET,
+        "payments of the faucet to one network of source addresses (/24, or /64 of IPv6) in 24 hours",
     ),
     Variable(
         "stratos_owner_stos",
@@ -386,6 +416,14 @@ _ROWS: tuple[Variable, ...] = (
         "how long a validator that was down is jailed",
     ),
     # one node
+    Variable(
+        "stratos_faucet",
+        boolean(),
+        None,
+        NODE,
+        "whether this meta node serves the faucet and is given its key; default: the first one of the group does",
+        ("meta",),
+    ),
     Variable(
         "stratos_host",
         label(_NAME),
