@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("status", "status", "nodes, heights, roots and health"),
         Command("logs", "logs", "read or follow the nodes' logs"),
     ),
+    "Fleet": (Command("upgrade", "upgrade", "give every node another image, batch by batch; --rollback"),),
     "Store and stream": (
         Command("put", "put", "upload a file (or --video) and print its handle"),
         Command("get", "get", "download and verify a file by its handle"),

@@ -76,9 +76,7 @@ def run_playbook(
             f"the playbook {name} could not run ({events.last_line or runner.status}); try it by hand: "
             f"ansible-playbook -i {inventory} {PLAYBOOKS / name}"
         )
-    return PlaybookRun(
-        failed=events.failed, changed=events.changed, results=events.results, tasks=events.tasks
-    )
+    return PlaybookRun(failed=events.failed, changed=events.changed, results=events.results, tasks=events.tasks)
 
 
 def _environment() -> dict[str, str]:

@@ -69,6 +69,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     ports: PortMap
     nodes: tuple[NodePlan, ...]
     machines: tuple[Machine, ...] = ()
+    inventory_image: str = ""
+    """What the inventory (or the default) names; an upgrade may want another one for now."""
     left: tuple[str, ...] = ()
     """Nodes that left the inventory since genesis: when one comes back, it has to register again."""
     warnings: tuple[str, ...] = ()
@@ -265,6 +267,7 @@ def _plan_of(
         runtime=topology.runtime,
         machines=topology.machines if topology.runtime == MACHINES else (),
         spawn=topology.spawn,
+        inventory_image=topology.image if topology.runtime != PROCESS else "",
         ports=ports,
         nodes=nodes,
         left=left,
