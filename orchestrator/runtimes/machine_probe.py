@@ -37,7 +37,7 @@ def said(*command: str) -> str:
 
 def units(testnet: str) -> dict[str, Any]:
     """Every unit of the testnet that is installed, by its file name."""
-    found = sorted(path.name for path in Path("/etc/systemd/system").glob("stratos-%s-*.service" % testnet))
+    found = sorted(path.name for path in Path("/etc/systemd/system").glob(f"stratos-{testnet}-*.service"))
     if not found:
         return {}
     monotonic, now = time.clock_gettime(time.CLOCK_MONOTONIC), time.time()
