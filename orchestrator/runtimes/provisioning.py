@@ -49,12 +49,12 @@ class Rendered(Struct, frozen=True):
 class Provisioner:
     """One run over the machines of a plan. `failed`: machine -> sentence, after `apply`."""
 
-    def __init__(self, folder: Path, plan: Plan, *, say: Say) -> None:
+    def __init__(self, folder: Path, plan: Plan, *, say: Say, bundles: Path | None = None) -> None:
         self.folder = folder
         self.plan = plan
         self.failed: dict[str, str] = {}
         self._say = say
-        self._bundles = folder / "bundles"
+        self.bundles = (bundles or folder / "bundles").resolve()
         self._archives: dict[str, ImageArchive] = {}
 
     def render(
@@ -64,7 +64,7 @@ class Provisioner:
         looked: Mapping[str, MachineState | Failure],
     ) -> list[Rendered]:
         """Write the bundle of every machine that answered; raises EnvironmentFault when the image cannot be had."""
-        self._bundles.mkdir(mode=0o700, exist_ok=True)
+        self.bundles.mkdir(mode=0o700, parents=True, exist_ok=True)
         playbooks = playbooks_digest()
         rendered = []
         for machine in machines:
@@ -85,7 +85,7 @@ class Provisioner:
                 removed=tuple(sorted(entry.name for entry in before.nodes if entry.name not in here)),
             )
             write_bundle(
-                self._bundles / bundle_name(machine.name),
+                self.bundles / bundle_name(machine.name),
                 manifest,
                 {node.name: files[node.name] for node in nodes},
                 {entry.unit: units[entry.name] for entry in entries},
@@ -134,7 +134,7 @@ class Provisioner:
             playbook,
             inventory=inventory or Path(self.plan.source),
             work=self.folder / "ansible",
-            extra={**self._extra(), **more},
+            extra={**self.variables(), **more},
             limit=list(leaders),
             say=self._say,
         )
@@ -143,11 +143,12 @@ class Provisioner:
                 self.failed.setdefault(leaders[host], f"{host}: {reason}")
         return done
 
-    def _extra(self) -> dict[str, Any]:
+    def variables(self) -> dict[str, str]:
+        """What the playbooks are told beside the inventory."""
         archive = next(iter(self._archives.values()), None)
-        extra: dict[str, Any] = {
+        extra = {
             "stratos_testnet": self.plan.name,
-            "stratos_bundles": str(self._bundles),
+            "stratos_bundles": str(self.bundles),
             "stratos_python": sys.executable,
         }
         if archive is not None:
