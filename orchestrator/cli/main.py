@@ -34,7 +34,11 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("status", "status", "nodes, heights, roots and health"),
         Command("logs", "logs", "read or follow the nodes' logs"),
     ),
-    "Fleet": (Command("upgrade", "upgrade", "give every node another image, batch by batch; --rollback"),),
+    "Fleet": (
+        Command("inventory", "inventory", "check an inventory: every mistake at once, nothing touched"),
+        Command("bundle", "bundle", "render what belongs on each machine, for running the playbooks by hand"),
+        Command("upgrade", "upgrade", "give every node another image, batch by batch; --rollback"),
+    ),
     "Store and stream": (
         Command("put", "put", "upload a file (or --video) and print its handle"),
         Command("get", "get", "download and verify a file by its handle"),
