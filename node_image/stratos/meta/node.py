@@ -199,7 +199,6 @@ class MetaNode:
         self._update_mesh()
         await self.host.start()
         registry = node_registry(
-            config=config,
             network=self.genesis.network,
             home=self.home,
             health=self.health,
