@@ -58,6 +58,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("audit", "audit", "recompute every payout from three independent ledgers"),
         Command("why", "why", "explain a node's score or a slice's placement"),
     ),
+    "Fleet": (Command("image", "image", "build, save, load and list the node's container image"),),
     "Without a network": (
         Command("cid", "cid", "content name of a file or of one of its slices"),
         Command("ledger", "ledger", "replay a script of messages: the ledger as a calculator"),
