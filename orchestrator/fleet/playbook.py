@@ -50,7 +50,7 @@ def run_playbook(
 
     `work` is a folder for ansible-runner's own files (mode 0700); secrets in `extra` go through a file in it.
     """
-    import ansible_runner
+    import ansible_runner  # 150 ms, only when a playbook runs
 
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.rmtree(work / "artifacts", ignore_errors=True)
@@ -60,7 +60,7 @@ def run_playbook(
         arguments += ["--tags", ",".join(tags)]
     if check:
         arguments.append("--check")
-    runner = ansible_runner.run(
+    runner = ansible_runner.interface.run(  # type: ignore[no-untyped-call]  # it carries no types
         private_data_dir=str(work),
         playbook=str(PLAYBOOKS / name),
         inventory=str(inventory.resolve()),

@@ -41,9 +41,7 @@ def test_a_unit_without_a_start_record_is_not_current() -> None:
     assert not node_state("net", "r1", machine(placed="", running="")).current
 
 
-@pytest.mark.parametrize(
-    ("active", "word"), [("activating", "waiting"), ("failed", "failed"), ("inactive", "stopped")]
-)
+@pytest.mark.parametrize(("active", "word"), [("activating", "waiting"), ("failed", "failed"), ("inactive", "stopped")])
 def test_a_unit_that_does_not_run_has_no_pid(active: str, word: str) -> None:
     """systemd's words become the runtimes' words, and its exit code is told."""
     unit = structs.replace(UNIT, active=active, pid=0, exit_status=3)
