@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,12 +11,20 @@ import yaml
 from orchestrator.topology.machine import Machine
 
 
-def write_inventory(path: Path, machines: Iterable[Machine]) -> Path:
-    """Write one host per machine, under its leader's name, mode 0600; the path."""
+def write_inventory(path: Path, machines: Iterable[Machine], *, testnet: str) -> Path:
+    """Write one host per machine, under its leader's name and in its groups, mode 0600; the path."""
+    machines = list(machines)
     hosts = {machine.leader: _variables(machine) for machine in machines}
+    groups = sorted({group for machine in machines for group in machine.groups})
+    children = {
+        group: {"hosts": {machine.leader: {} for machine in machines if group in machine.groups}} for group in groups
+    }
+    text = yaml.safe_dump(
+        {"all": {"hosts": hosts, "vars": {"stratos_testnet": testnet}, "children": children}}, sort_keys=True
+    )
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(yaml.safe_dump({"all": {"hosts": hosts}}, sort_keys=True), encoding="utf-8")
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:  # noqa: PTH123
+        file.write(text)
     return path
 
 

@@ -9,7 +9,6 @@ applied by the next `up` and an unchanged one costs nothing.
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,38 +94,53 @@ class Provisioner:
 
     def apply(self, wanted: Sequence[Rendered], states: Mapping[str, MachineState]) -> frozenset[str]:
         """Run the playbooks where something differs; names of nodes that were changed, removed ones too."""
-        whole, part = [], []
+        whole, image, part = [], [], []
         for one in wanted:
             state = states[one.machine.name]
             if state.manifest is None or state.manifest.base != one.manifest.base:
                 whole.append(one)
-            elif not self._holds(one.manifest, state):
+            elif not self._has_images(one.manifest, state):
+                image.append(one)
+            elif not _holds(one.manifest, state):
                 part.append(one)
-        for playbook, some in (("site.yml", whole), ("node.yml", part)):
+        runs = (("site.yml", whole, ()), ("site.yml", image, ("image", "node")), ("node.yml", part, ()))
+        for playbook, some, tags in runs:
             if some:
-                self._run(playbook, [one.machine for one in some])
+                self._run(playbook, [one.machine for one in some], tags=tags, stratos_node_state="placed")
         changed: set[str] = set()
-        for one in (*whole, *part):
+        for one in (*whole, *image, *part):
             if one.machine.name not in self.failed:
                 changed |= _differing(states[one.machine.name].manifest, one.manifest)
         return frozenset(changed)
 
     def leave(self, machine: Machine) -> None:
         """Take the last of ours off a machine that is in the inventory no more."""
-        inventory = write_inventory(self.folder / "ansible" / "left.yml", [machine])
-        self._run("destroy.yml", [machine], inventory=inventory, stratos_destroy_testnet=self.plan.name)
+        inventory = write_inventory(self.folder / "ansible" / "left.yml", [machine], testnet=self.plan.name)
+        self._run("destroy.yml", [machine], inventory=inventory, stratos_destroy=self.plan.name)
 
-    def purge(self, machines: Sequence[Machine]) -> dict[str, str]:
+    def purge(self, machines: Sequence[Machine], *, keep_data: bool = False) -> dict[str, str]:
         """Take everything of this testnet off the machines; machine -> sentence where that failed."""
         if machines:
-            inventory = write_inventory(self.folder / "ansible" / "all.yml", machines)
-            self._run("destroy.yml", machines, inventory=inventory, stratos_destroy_testnet=self.plan.name)
+            inventory = write_inventory(self.folder / "ansible" / "all.yml", machines, testnet=self.plan.name)
+            self._run(
+                "destroy.yml",
+                machines,
+                inventory=inventory,
+                stratos_destroy=self.plan.name,
+                stratos_keep_data=keep_data,
+            )
         return self.failed
 
     # -- inside
 
     def _run(
-        self, playbook: str, machines: Sequence[Machine], *, inventory: Path | None = None, **more: Any
+        self,
+        playbook: str,
+        machines: Sequence[Machine],
+        *,
+        inventory: Path | None = None,
+        tags: Sequence[str] = (),
+        **more: Any,
     ) -> PlaybookRun:
         leaders = {machine.leader: machine.name for machine in machines}
         self._say(f"{playbook} on {len(machines)} machines")
@@ -136,6 +150,7 @@ class Provisioner:
             work=self.folder / "ansible",
             extra={**self.variables(), **more},
             limit=list(leaders),
+            tags=tags,
             say=self._say,
         )
         for host, reason in done.failed.items():
@@ -149,14 +164,9 @@ class Provisioner:
         extra = {
             "stratos_testnet": self.plan.name,
             "stratos_bundles": str(self.bundles),
-            "stratos_python": sys.executable,
         }
         if archive is not None:
-            extra |= {
-                "stratos_image": archive.tag,
-                "stratos_image_id": archive.image_id,
-                "stratos_image_archive": str(archive.path),
-            }
+            extra["stratos_image_archive"] = str(archive.path)
         return extra
 
     def _archive(self, image: str) -> ImageArchive:
@@ -191,14 +201,15 @@ class Provisioner:
             bandwidth_mbit=node.bandwidth_mbit,
         )
 
-    def _holds(self, manifest: Manifest, state: MachineState) -> bool:
-        """Whether the machine has all of it: its record, the images, and units as recorded."""
-        assert state.manifest is not None
-        same = state.manifest.nodes == manifest.nodes and not manifest.removed
-        has_images = all(
-            state.images.get(entry.image) == self._archive(entry.image).image_id for entry in manifest.nodes
-        )
-        return same and has_images and all(entry.unit in state.units for entry in manifest.nodes)
+    def _has_images(self, manifest: Manifest, state: MachineState) -> bool:
+        return all(state.images.get(entry.image) == self._archive(entry.image).image_id for entry in manifest.nodes)
+
+
+def _holds(manifest: Manifest, state: MachineState) -> bool:
+    """Whether the machine has all of it: its record, and units as recorded."""
+    assert state.manifest is not None
+    same = state.manifest.nodes == manifest.nodes and not manifest.removed
+    return same and all(entry.unit in state.units for entry in manifest.nodes)
 
 
 def playbooks_digest() -> str:

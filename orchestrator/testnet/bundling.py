@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from orchestrator.testnet.lock import hold_testnet
 from orchestrator.testnet.planning import settle_plan, topology_at
 from orchestrator.testnet.ports_in_use import PortClaims
 from orchestrator.topology.topology import MACHINES
+
+VARIABLES_FILE = "variables.json"
+"""What the playbook includes when it rendered the bundles itself."""
 
 
 class BundleReport(Struct, frozen=True, kw_only=True):
@@ -44,6 +48,8 @@ def render_bundles(source: Path, *, output: Path | None, say: Callable[[str], No
         looked = look(plan.machines, plan.name, {node.image for node in plan.nodes})
         provisioner = Provisioner(folder.path, plan, say=say, bundles=output)
         rendered = provisioner.render(files, plan.machines, looked)
+        variables = provisioner.variables()
+        (provisioner.bundles / VARIABLES_FILE).write_text(json.dumps(variables), encoding="utf-8")
     if not rendered:
         reasons = "; ".join(state.sentence for state in looked.values() if isinstance(state, Failure))
         raise EnvironmentFault(f"no machine of {source} can be reached: {reasons}")
@@ -51,6 +57,6 @@ def render_bundles(source: Path, *, output: Path | None, say: Callable[[str], No
         testnet=plan.name,
         folder=str(provisioner.bundles),
         bundles={one.machine.name: str(provisioner.bundles / bundle_name(one.machine.name)) for one in rendered},
-        variables=provisioner.variables(),
+        variables=variables,
         unreachable={name: state.sentence for name, state in looked.items() if isinstance(state, Failure)},
     )
