@@ -2,11 +2,15 @@
 
 Pure: what exists already (key ring, recorded ports, genesis, the clock's reading, which ports are free) is passed in.
 A plan does not say what to do; `diff.py` compares it with what is there, and the runtime acts on the difference.
+
+Lists of other nodes in a config are the way into the network, not its membership, which nodes learn from each other and from
+the register. So a node keeps the lists it was planned with, whoever joins or leaves later, and one more or one fewer
+host touches one host. Only when most of a list has left is it made anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -151,9 +155,12 @@ def make_plan(
     if before is not None and existing.genesis is not None:
         left = {*before.left, *(node.name for node in before.nodes)} - (set(names) - set(before.left))
     _refuse_shared_identity(topology, ring)
+    known_configs = {node.name: node.config for node in before.nodes} if before is not None else {}
     image = existing.image.wanted if existing.image and existing.image.inventory == topology.image else topology.image
     endpoints = outside.endpoints if outside is not None else None
-    plan = _plan_of(topology, ring, ports, genesis, left=tuple(sorted(left)), image=image, outside=endpoints)
+    plan = _plan_of(
+        topology, ring, ports, genesis, known_configs, left=tuple(sorted(left)), image=image, outside=endpoints
+    )
     return Outcome(plan, ring, genesis)
 
 
@@ -202,6 +209,7 @@ def _plan_of(
     ring: KeyRing,
     ports: PortMap,
     genesis: Genesis,
+    known: Mapping[str, NodeConfig],
     *,
     left: tuple[str, ...],
     image: str,
@@ -248,6 +256,7 @@ def _plan_of(
                 ports,
                 entries,
                 others,
+                known.get(node.name),
                 registers=node.name not in from_genesis,
                 slice_transport=outside.slice_transport if outside is not None else topology.slice_transport,
                 faucet=faucet if node.faucet else None,
@@ -295,17 +304,22 @@ def _config(
     ports: PortMap,
     entries: dict[str, PeerEntry],
     others: tuple[PeerEntry, ...],
+    before: NodeConfig | None,
     *,
     registers: bool,
     slice_transport: str,
     faucet: FaucetSettings | None,
 ) -> NodeConfig:
-    """A node knows the others of its own layer and the entry points of the layers it talks to, and nobody else, so one
-    more resource node changes no file of any other node."""
+    """A node knows the others of its own layer and the entry points of the layers it talks to, and nobody else; one that
+    was planned `before` keeps those it knew then."""
 
-    def of(roles: Iterable[str]) -> tuple[PeerEntry, ...]:
-        ours = [entries[other.name] for role in roles for other in topology.of_role(role) if other.name != node.name]
-        return (*ours, *(entry for role in roles for entry in others if entry.role == role))
+    present = {entry.name: entry for entry in (*others, *entries.values())}
+
+    def of(role: str, known: tuple[PeerEntry, ...] | None) -> tuple[PeerEntry, ...]:
+        if known is None or _mostly_gone(known, present):
+            ours = [entries[other.name] for other in topology.of_role(role) if other.name != node.name]
+            return (*ours, *(entry for entry in others if entry.role == role))
+        return tuple(present.get(entry.name, entry) for entry in known)
 
     return NodeConfig(
         name=node.name,
@@ -313,9 +327,9 @@ def _config(
         network_address=entries[node.name].endpoint,
         listen=node.address if topology.runtime == PROCESS else EVERYWHERE,
         ports=ports.ports_of(node.name, node.role),
-        peers=of([node.role]) if node.role != "resource" else (),
-        validators=of(["validator"]) if node.role != "validator" else (),
-        meta=of(["meta"]) if node.role == "resource" else (),
+        peers=of(node.role, before.peers if before else None) if node.role != "resource" else (),
+        validators=of("validator", before.validators if before else None) if node.role != "validator" else (),
+        meta=of("meta", before.meta if before else None) if node.role == "resource" else (),
         slice_transport=slice_transport,
         host=node.host,
         region=node.region,
@@ -324,3 +338,8 @@ def _config(
         limits=LimitSettings(disk_bytes=node.disk_bytes) if node.disk_bytes else LimitSettings(),
         faucet=faucet,
     )
+
+
+def _mostly_gone(known: tuple[PeerEntry, ...], entries: Mapping[str, PeerEntry]) -> bool:
+    """Whether more than half of a list has left the inventory, so that it no longer is a safe way in."""
+    return 2 * sum(entry.name in entries for entry in known) < len(known)

@@ -92,15 +92,49 @@ def test_one_more_resource_node_touches_only_itself(planner: Planner) -> None:
     assert [node.name for node in second.plan.nodes if node.registers] == ["r7"]
 
 
-def test_one_more_meta_node_is_told_to_its_own_layer_and_resource_nodes(planner: Planner) -> None:
-    """Who has to know a new authority gets a changed config with the reason; validators do not."""
+@pytest.mark.parametrize(("role", "name"), [("validators", "v5"), ("meta", "m5")])
+def test_one_more_node_of_any_role_touches_only_itself(planner: Planner, role: str, name: str) -> None:
+    """The newcomer's config lists everybody; nobody else's file changes, now or when planned again, and it registers."""
     first = planner(topology())
-    changes = difference(planner(topology(meta=5), kept(first)).plan, configs(first))
-    assert changes.names("added") == ("m5",)
-    assert changes.names("changed") == ("m1", "m2", "m3", "m4", "r1", "r2", "r3", "r4", "r5", "r6")
-    reasons = {node.name: node.reasons for node in changes.nodes}
-    assert reasons["m1"] == ("peers: +m5",)
-    assert reasons["r1"] == ("meta: +m5",)
+    second = planner(topology(**{role: 5}), kept(first))
+    changes = difference(second.plan, configs(first))
+    assert changes.names("added") == (name,)
+    assert changes.names("changed") == changes.names("removed") == ()
+    assert len(second.plan.node(name).config.peers) == 4
+    assert [node.name for node in second.plan.nodes if node.registers] == [name]
+    assert planner(topology(**{role: 5}), kept(second)) == second
+
+
+@pytest.mark.parametrize(("role", "name"), [("validators", "v4"), ("meta", "m4"), ("resource", "r6")])
+def test_one_fewer_node_of_any_role_touches_only_itself(planner: Planner, role: str, name: str) -> None:
+    """Others keep the entry of a node that left."""
+    first = planner(topology())
+    second = planner(topology(**{role: int(name[1]) - 1}), kept(first))
+    changes = difference(second.plan, configs(first))
+    assert changes.names("removed") == (name,)
+    assert changes.names("changed") == changes.names("added") == ()
+
+
+def test_a_list_that_has_mostly_left_is_made_anew(planner: Planner) -> None:
+    """A node whose ways into the network are nearly all gone gets those that are there now."""
+    first = planner(topology())
+    second = planner(topology(meta=1), kept(first))
+    assert [entry.name for entry in second.plan.node("r1").config.meta] == ["m1"]
+    assert [entry.name for entry in planner(topology(meta=2), kept(first)).plan.node("r1").config.meta] == [
+        "m1",
+        "m2",
+        "m3",
+        "m4",
+    ]
+
+
+def test_a_peer_that_moves_is_told_to_those_that_know_it(planner: Planner) -> None:
+    """An entry of a node that is still there follows its endpoint."""
+    first = planner(topology())
+    moved = topology(everywhere={"stratos_address": "10.9.8.7"})
+    assert {entry.endpoint.rpartition(":")[0] for entry in planner(moved, kept(first)).plan.node("r1").config.meta} == {
+        "10.9.8.7"
+    }
 
 
 def test_a_node_that_left_is_removed_and_keeps_its_keys(planner: Planner) -> None:
