@@ -36,8 +36,20 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     ),
     "Fleet": (
         Command("inventory", "inventory", "check an inventory: every mistake at once, nothing touched"),
-        Command("bundle", "bundle", "render what belongs on each machine, for running the playbooks by hand"),
+        Command("preflight", "preflight", "measure machines against what their roles need"),
         Command("upgrade", "upgrade", "give every node another image, batch by batch; --rollback"),
+        Command("ssh", "ssh", "log in to the machine of a node"),
+        Command("exec", "exec", "run a command where nodes run"),
+        Command("collect", "collect", "one archive of logs, configs without secrets, metrics and versions"),
+        Command("destroy", "destroy", "take a testnet off its machines and leave them as found"),
+        Command("image", "image", "build, save, load and list the node's container image"),
+        Command("bundle", "bundle", "render what belongs on each machine, for running the playbooks by hand"),
+        Command("lab", "lab", "machines in containers, to rehearse a fleet on"),
+    ),
+    "Take part": (
+        Command("ticket", "ticket", "create or show a signed ticket with which others join"),
+        Command("join", "join", "join a network with a ticket: one machine, measured and provisioned"),
+        Command("publish", "publish", "write the public files of a testnet as static files"),
     ),
     "Store and stream": (
         Command("put", "put", "upload a file (or --video) and print its handle"),
@@ -58,7 +70,6 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("audit", "audit", "recompute every payout from three independent ledgers"),
         Command("why", "why", "explain a node's score or a slice's placement"),
     ),
-    "Fleet": (Command("image", "image", "build, save, load and list the node's container image"),),
     "Without a network": (
         Command("cid", "cid", "content name of a file or of one of its slices"),
         Command("ledger", "ledger", "replay a script of messages: the ledger as a calculator"),

@@ -16,7 +16,7 @@ def write_inventory(path: Path, machines: Iterable[Machine], *, testnet: str) ->
     machines = list(machines)
     hosts = {machine.leader: _variables(machine) for machine in machines}
     groups = sorted({group for machine in machines for group in machine.groups})
-    children = {
+    children: dict[str, dict[str, object]] = {
         group: {"hosts": {machine.leader: {} for machine in machines if group in machine.groups}} for group in groups
     }
     text = yaml.safe_dump(
