@@ -24,7 +24,7 @@ from orchestrator.runtimes.placing import place_homes
 from orchestrator.runtimes.protocol import NodeFiles, NodeState
 from orchestrator.runtimes.provisioning import Provisioner
 from orchestrator.runtimes.records import read_record, write_record
-from orchestrator.runtimes.units import container_name, unit_name
+from orchestrator.runtimes.units import CONTAINER_UID, container_name, home_of, unit_name
 from orchestrator.testnet.node_status import node_status
 from orchestrator.topology.machine import Machine
 
@@ -82,6 +82,18 @@ class MachinesRuntime:
     def forget(self, names: Iterable[str]) -> None:
         """Note that these nodes leave; the next `place` takes their units and homes off their machines."""
         self._leaving.update(names)
+
+    def mark(self, name: str, flag: str, *, on: bool) -> bool:
+        """Make or remove an empty file in the node's home on its machine."""
+        path = f"{home_of(self.plan.name, name)}/{flag}"
+        make = f"test -e {path} || {{ install -o {CONTAINER_UID} -g {CONTAINER_UID} -m 0600 /dev/null {path} && echo made; }}"
+        remove = f"test ! -e {path} || {{ rm -f {path} && echo removed; }}"
+        done = connections.run(self.machine(name), make if on else remove, timeout=COMMAND_SECONDS, sudo=True)
+        if done.code != 0:
+            raise EnvironmentFault(
+                f"{name}: {path} could not be changed ({done.said[-200:]}); check the machine's disk"
+            )
+        return bool(done.text)
 
     def _remember(self) -> None:
         nodes = {name: machine for name, machine in self.where.items() if machine in self.machines}
