@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     "Run a testnet": (
         Command("demo", "demo", "the whole story in a minute: up, traffic, epochs, audit, report, down"),
         Command("plan", "plan", "show what an inventory would become, touching nothing"),
+        Command("preflight", "preflight", "measure the machines of an inventory against what their nodes need"),
         Command("up", "up", "bring a testnet to what its inventory says"),
         Command("down", "down", "stop every node of a testnet"),
         Command("status", "status", "nodes, heights, roots and health"),
