@@ -97,6 +97,7 @@ class Topology(Struct, frozen=True, kw_only=True):
     faucet_wei: int
     owner_wei: int
     ready_seconds: float
+    drain_seconds: float = 900.0
     genesis: GenesisSettings
     nodes: tuple[NodeSpec, ...]
     load_hosts: tuple[str, ...] = ()
@@ -164,6 +165,7 @@ def topology_of(raw: RawInventory) -> Topology:
         faucet_wei=int(settings["stratos_faucet_stos"]),
         owner_wei=int(settings["stratos_owner_stos"]),
         ready_seconds=float(settings["stratos_ready_seconds"]),
+        drain_seconds=float(settings["stratos_drain_seconds"]),
         genesis=_genesis_settings(settings),
         nodes=nodes,
         load_hosts=tuple(host.name for host in members if "load" in host.groups),
