@@ -5,12 +5,12 @@ A plan does not say what to do; `diff.py` compares it with what is there, and th
 
 Lists of other nodes in a config are the way into the network, not its membership, which nodes learn from each other and from
 the register. So a node keeps the lists it was planned with, whoever joins or leaves later, and one more or one fewer
-host touches one host. Only when most of a list has left is it made anew.
+host touches one host. Only a list of which nobody is left is made anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -155,12 +155,9 @@ def make_plan(
     if before is not None and existing.genesis is not None:
         left = {*before.left, *(node.name for node in before.nodes)} - (set(names) - set(before.left))
     _refuse_shared_identity(topology, ring)
-    known_configs = {node.name: node.config for node in before.nodes} if before is not None else {}
     image = existing.image.wanted if existing.image and existing.image.inventory == topology.image else topology.image
     endpoints = outside.endpoints if outside is not None else None
-    plan = _plan_of(
-        topology, ring, ports, genesis, known_configs, left=tuple(sorted(left)), image=image, outside=endpoints
-    )
+    plan = _plan_of(topology, ring, ports, genesis, before, left=tuple(sorted(left)), image=image, outside=endpoints)
     return Outcome(plan, ring, genesis)
 
 
@@ -209,7 +206,7 @@ def _plan_of(
     ring: KeyRing,
     ports: PortMap,
     genesis: Genesis,
-    known: Mapping[str, NodeConfig],
+    before: Plan | None,
     *,
     left: tuple[str, ...],
     image: str,
@@ -226,6 +223,12 @@ def _plan_of(
         for node in topology.nodes
     }
     others = _peers_outside(outside, ours=frozenset(entry.public_key for entry in entries.values()))
+    known = {node.name: node.config for node in before.nodes} if before is not None else {}
+    leaving = tuple(
+        PeerEntry(name=node.name, role=node.role, public_key=node.public_key, endpoint=node.config.network_address)
+        for node in (before.nodes if before is not None else ())
+        if node.name not in entries
+    )
     limits = topology.faucet
     faucet = (
         FaucetSettings(
@@ -256,6 +259,7 @@ def _plan_of(
                 ports,
                 entries,
                 others,
+                leaving,
                 known.get(node.name),
                 registers=node.name not in from_genesis,
                 slice_transport=outside.slice_transport if outside is not None else topology.slice_transport,
@@ -304,6 +308,7 @@ def _config(
     ports: PortMap,
     entries: dict[str, PeerEntry],
     others: tuple[PeerEntry, ...],
+    leaving: tuple[PeerEntry, ...],
     before: NodeConfig | None,
     *,
     registers: bool,
@@ -311,15 +316,17 @@ def _config(
     faucet: FaucetSettings | None,
 ) -> NodeConfig:
     """A node knows the others of its own layer and the entry points of the layers it talks to, and nobody else; one that
-    was planned `before` keeps those it knew then."""
+    was planned `before` keeps those it knew then. Who is `leaving` is there until the newcomers can take over."""
 
     present = {entry.name: entry for entry in (*others, *entries.values())}
 
     def of(role: str, known: tuple[PeerEntry, ...] | None) -> tuple[PeerEntry, ...]:
-        if known is None or _mostly_gone(known, present):
-            ours = [entries[other.name] for other in topology.of_role(role) if other.name != node.name]
-            return (*ours, *(entry for entry in others if entry.role == role))
-        return tuple(present.get(entry.name, entry) for entry in known)
+        ours = [entries[other.name] for other in topology.of_role(role) if other.name != node.name]
+        fresh = (*ours, *(entry for entry in (*others, *leaving) if entry.role == role))
+        if known is None:
+            return fresh
+        all_left = bool(fresh) and not any(entry.name in present for entry in known)
+        return fresh if known and all_left else tuple(present.get(entry.name, entry) for entry in known)
 
     return NodeConfig(
         name=node.name,
@@ -338,8 +345,3 @@ def _config(
         limits=LimitSettings(disk_bytes=node.disk_bytes) if node.disk_bytes else LimitSettings(),
         faucet=faucet,
     )
-
-
-def _mostly_gone(known: tuple[PeerEntry, ...], entries: Mapping[str, PeerEntry]) -> bool:
-    """Whether more than half of a list has left the inventory, so that it no longer is a safe way in."""
-    return 2 * sum(entry.name in entries for entry in known) < len(known)

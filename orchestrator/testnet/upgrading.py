@@ -175,7 +175,7 @@ class _Walk:
             )
             if batch.role == "resource":
                 for name in batch.names:
-                    set_maintenance(runtime, name, on=False)
+                    set_maintenance(self.folder, runtime, name, False, say=self.say)
         except (PartialFailure, EnvironmentFault) as error:
             self.journal.step("stopped", nodes=batch.names, reason=str(error))
             raise PartialFailure(
@@ -198,7 +198,7 @@ class _Walk:
         runtime.place(files_of(self.plan, self.ring, self.genesis))
         if batch.role == "resource":
             for name in batch.names:
-                set_maintenance(runtime, name, on=True)
+                set_maintenance(self.folder, runtime, name, True, say=self.say)
         runtime.start(list(batch.names), timeout_seconds=BATCH_SECONDS)
         for name in batch.names:
             if name in runtime.quarantine:
