@@ -124,5 +124,11 @@ class _Events:
 
 def _reason(result: dict[str, Any]) -> str:
     """One line from a task's result."""
-    text = str(result.get("msg") or result.get("reason") or result.get("stderr") or result.get("exception") or "it failed and said nothing")
+    text = str(
+        result.get("msg")
+        or result.get("reason")
+        or result.get("stderr")
+        or result.get("exception")
+        or "it failed and said nothing"
+    )
     return " ".join(text.split())[:600]

@@ -10,9 +10,9 @@ host touches one host. Only a list of which nobody is left is made anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from orchestrator.errors import BadInput
 from orchestrator.plan.genesis import changed_settings, endpoint_of, genesis_names, make_genesis
@@ -72,7 +72,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     spawn: str
     ports: PortMap
     nodes: tuple[NodePlan, ...]
+    leaving: tuple[NodePlan, ...] = ()
+    """Nodes that are in the inventory no more and run until they are taken out."""
     machines: tuple[Machine, ...] = ()
+    """Of the inventory, and of leaving nodes."""
     inventory_image: str = ""
     """What the inventory (or the default) names; an upgrade may want another one for now."""
     left: tuple[str, ...] = ()
@@ -83,6 +86,11 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     def node(self, name: str) -> NodePlan:
         return next(node for node in self.nodes if node.name == name)
+
+    @property
+    def operated(self) -> tuple[NodePlan, ...]:
+        """Every node there is something to do with: those of the inventory, and those that leave."""
+        return (*self.nodes, *self.leaving)
 
 
 def http_url(config: NodeConfig) -> str:
@@ -114,6 +122,8 @@ class Existing(Struct, frozen=True):
     genesis: Genesis | None = None
     image: ImageWish | None = None
     outside: OutsideNetwork | None = None
+    homes: frozenset[str] = frozenset()
+    """Nodes that have a home: one that is not planned any more leaves, and is left once its home is put aside."""
 
 
 class Outcome(Struct, frozen=True):
@@ -139,10 +149,14 @@ def make_plan(
     ring = complete_ring(existing.ring, names, random, participant=outside is not None)
     before = existing.plan
     known = before.ports if before is not None else PortMap()
+    leaving = tuple(
+        node for node in (before.operated if before is not None else ()) if node.name in existing.homes - set(names)
+    )
     if topology.runtime == PROCESS:
-        ports = assign_ports(known, names, search, is_free=is_free)
+        ports = assign_ports(known, [*names, *(node.name for node in leaving)], search, is_free=is_free)
     else:
-        ports = assign_slots(known, [_slot_request(node, topology) for node in topology.nodes])
+        kept = [SlotRequest(node.name, node.role, node.machine or node.name) for node in leaving]
+        ports = assign_slots(known, [*(_slot_request(node, topology) for node in topology.nodes), *kept])
     genesis = existing.genesis
     if outside is not None:
         _refuse_other_network(genesis, outside.genesis, topology)
@@ -158,7 +172,18 @@ def make_plan(
     image = existing.image.wanted if existing.image and existing.image.inventory == topology.image else topology.image
     endpoints = outside.endpoints if outside is not None else None
     plan = _plan_of(topology, ring, ports, genesis, before, left=tuple(sorted(left)), image=image, outside=endpoints)
+    plan = structs.replace(plan, leaving=leaving, machines=(*plan.machines, *_machines_of(leaving, topology, before)))
     return Outcome(plan, ring, genesis)
+
+
+def _machines_of(leaving: tuple[NodePlan, ...], topology: Topology, before: Plan | None) -> Iterator[Machine]:
+    """Machines of leaving nodes that the inventory does not name any more."""
+    present = {machine.name for machine in topology.machines}
+    wanted = {node.machine for node in leaving} - present
+    for machine in before.machines if before is not None else ():
+        if machine.name in wanted:
+            hosts = tuple(node.name for node in leaving if node.machine == machine.name)
+            yield structs.replace(machine, hosts=hosts, listed=False)
 
 
 def _refuse_other_network(known: Genesis | None, wanted: Genesis, topology: Topology) -> None:

@@ -13,33 +13,22 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from msgspec import Struct
-
 from orchestrator.errors import EnvironmentFault
 from orchestrator.fleet import connections
-from orchestrator.fleet.failures import Failure, HostFailed
+from orchestrator.fleet.failures import Failure
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes.machine_state import MachineState, look, node_state
 from orchestrator.runtimes.placing import place_homes
 from orchestrator.runtimes.protocol import NodeFiles, NodeState
 from orchestrator.runtimes.provisioning import Provisioner
-from orchestrator.runtimes.records import read_record, write_record
 from orchestrator.runtimes.units import CONTAINER_UID, container_name, home_of, unit_name
 from orchestrator.testnet.node_status import node_status
 from orchestrator.topology.machine import Machine
 
-MACHINES_FILE = "machines.json"
 COMMAND_SECONDS = 60.0
 LOG_SECONDS = 60.0
 SERVING_SECONDS = 2.0
 LONGEST_LOG_BYTES = 64 * 1024 * 1024
-
-
-class KnownMachines(Struct, frozen=True):
-    """`machines.json`: every machine that may hold something of this testnet, and which node is where."""
-
-    machines: dict[str, Machine] = {}
-    nodes: dict[str, str] = {}
 
 
 class MachinesRuntime:
@@ -50,38 +39,43 @@ class MachinesRuntime:
         self.plan = plan
         self.quarantine: dict[str, str] = {}
         self._say = say
-        before = read_record(self.folder / MACHINES_FILE, KnownMachines) or KnownMachines()
-        self.machines = {**before.machines, **{machine.name: machine for machine in plan.machines}}
-        self.where = {**before.nodes, **{node.name: node.machine for node in plan.nodes}}
-        self._leaving: set[str] = set()
+        self.machines = {machine.name: machine for machine in plan.machines}
+        self.where = {node.name: node.machine for node in plan.operated}
 
     # -- files
 
     def place(self, nodes: Iterable[NodeFiles]) -> frozenset[str]:
         """Bring every machine to its bundle; nodes whose files, unit or image differed. Failed machines: quarantine."""
-        files = {node.name: node.files for node in nodes}
-        self._remember()
-        provisioner = Provisioner(self.folder, self.plan, say=self._say)
-        left = {name for name in self.machines if name not in {machine.name for machine in self.plan.machines}}
-        targets = [machine for name, machine in self.machines.items() if name not in left or self._nodes_on(name)]
-        looked = self._look(targets)
-        wanted = provisioner.render(files, targets, looked)
+        homes = list(nodes)
+        place_homes(self.folder / "nodes", homes)  # first: what may be on a machine is known here
+        provisioner = self._provisioner()
+        looked = self._look(list(self.machines.values()))
         reached = {name: state for name, state in looked.items() if isinstance(state, MachineState)}
+        wanted = provisioner.render({node.name: node.files for node in homes}, reached)
         changed = provisioner.apply(wanted, reached)
         for name, sentence in provisioner.failed.items():
             self._quarantine(name, sentence)
-        placed = frozenset(name for name in changed if name not in self.quarantine)
-        place_homes(self.folder / "nodes", (NodeFiles(name, files[name]) for name in placed if name in files))
-        for name in sorted(left):
-            if name not in provisioner.failed and name in reached:
-                provisioner.leave(self.machines[name])
-                self.machines.pop(name)
-        self._remember()
-        return placed
+        return frozenset(name for name in changed if name not in self.quarantine)
 
     def forget(self, names: Iterable[str]) -> None:
-        """Note that these nodes leave; the next `place` takes their units and homes off their machines."""
-        self._leaving.update(names)
+        """Take these stopped nodes off their machines; a machine that the inventory does not name any more and that holds
+        nothing of this testnet then is left as it was found."""
+        by_machine: dict[str, list[str]] = {}
+        for name in names:
+            if name in self.where:
+                by_machine.setdefault(self.where.pop(name), []).append(name)
+        provisioner = self._provisioner()
+        for name, gone in by_machine.items():
+            machine = self.machines[name]
+            if machine.listed or self._nodes_on(name):
+                provisioner.remove(machine, gone)
+            else:
+                provisioner.leave([machine])
+        if provisioner.failed:
+            raise EnvironmentFault(
+                f"what was placed for {', '.join(name for gone in by_machine.values() for name in gone)} could not be removed: "
+                f"{'; '.join(provisioner.failed.values())}"
+            )
 
     def mark(self, name: str, flag: str, *, on: bool) -> bool:
         """Make or remove an empty file in the node's home on its machine."""
@@ -95,11 +89,8 @@ class MachinesRuntime:
             )
         return bool(done.text)
 
-    def _remember(self) -> None:
-        nodes = {name: machine for name, machine in self.where.items() if machine in self.machines}
-        for name in self._leaving:
-            nodes.pop(name, None)
-        write_record(self.folder / MACHINES_FILE, KnownMachines(self.machines, nodes))
+    def _provisioner(self) -> Provisioner:
+        return Provisioner(self.folder, self.plan, say=self._say)
 
     # -- nodes
 
@@ -165,8 +156,9 @@ class MachinesRuntime:
 
     def purge(self) -> None:
         """Take everything of this testnet off the machines: units, homes, records; what serves other testnets stays."""
-        provisioner = Provisioner(self.folder, self.plan, say=self._say)
-        for name, sentence in provisioner.purge(tuple(self.machines.values())).items():
+        provisioner = self._provisioner()
+        provisioner.leave(list(self.machines.values()))
+        for name, sentence in provisioner.failed.items():
             self._quarantine(name, sentence)
 
     # -- looking
@@ -221,7 +213,7 @@ class MachinesRuntime:
         return [name for name, where in self.where.items() if where == machine]
 
     def _look(self, machines: Sequence[Machine]) -> dict[str, MachineState | Failure]:
-        looked = look(machines, self.plan.name, [node.image for node in self.plan.nodes if node.image])
+        looked = look(machines, self.plan.name, {node.image for node in self.plan.operated if node.image})
         for name, state in looked.items():
             if isinstance(state, Failure):
                 self._quarantine(name, state.sentence)
@@ -259,6 +251,3 @@ def need_machine(runtime: object, name: str) -> Machine:
     if not isinstance(runtime, MachinesRuntime):
         raise EnvironmentFault(f"{name} does not run on a machine of its own; use `stratosctl exec {name}`")
     return runtime.machine(name)
-
-
-__all__ = ["HostFailed", "KnownMachines", "MachinesRuntime", "need_machine"]

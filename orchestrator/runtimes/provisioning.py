@@ -16,9 +16,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from orchestrator.fleet.failures import Failure
 from orchestrator.fleet.inventory_file import write_inventory
-from orchestrator.fleet.playbook import PLAYBOOKS, PlaybookRun, run_playbook
+from orchestrator.fleet.playbook import PLAYBOOKS, run_playbook
 from orchestrator.image.archive import ImageArchive, image_archive
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes.bundles import (
@@ -56,32 +55,24 @@ class Provisioner:
         self.bundles = (bundles or folder / "bundles").resolve()
         self._archives: dict[str, ImageArchive] = {}
 
-    def render(
-        self,
-        files: Mapping[str, Mapping[str, bytes]],
-        machines: Iterable[Machine],
-        looked: Mapping[str, MachineState | Failure],
-    ) -> list[Rendered]:
+    def render(self, files: Mapping[str, Mapping[str, bytes]], reached: Mapping[str, MachineState]) -> list[Rendered]:
         """Write the bundle of every machine that answered; raises EnvironmentFault when the image cannot be had."""
         self.bundles.mkdir(mode=0o700, parents=True, exist_ok=True)
         playbooks = playbooks_digest()
         rendered = []
-        for machine in machines:
-            state = looked.get(machine.name)
-            if not isinstance(state, MachineState):
+        for machine in self.plan.machines:
+            if machine.name not in reached:
                 continue
-            nodes = [node for node in self.plan.nodes if node.machine == machine.name]
-            before = state.manifest or Manifest(testnet=self.plan.name, image="", image_id="")
-            here = {node.name for node in nodes}
+            before = reached[machine.name].manifest
+            nodes = [node for node in self.plan.operated if node.machine == machine.name]
             units = {node.name: self._unit(node) for node in nodes}
             entries = [self._entry(node, files[node.name], units[node.name]) for node in nodes]
             manifest = Manifest(
                 testnet=self.plan.name,
-                image=nodes[0].image if nodes else before.image,
-                image_id=self._archive(nodes[0].image).image_id if nodes else before.image_id,
+                image=nodes[0].image if nodes else before.image if before is not None else "",
+                image_id=self._archive(nodes[0].image).image_id if nodes else "",
                 base=base_digest(playbooks, machine, entries),
                 nodes=tuple(entries),
-                removed=tuple(sorted(entry.name for entry in before.nodes if entry.name not in here)),
             )
             write_bundle(
                 self.bundles / bundle_name(machine.name),
@@ -113,50 +104,41 @@ class Provisioner:
                 changed |= _differing(states[one.machine.name].manifest, one.manifest)
         return frozenset(changed)
 
-    def leave(self, machine: Machine) -> None:
-        """Take the last of ours off a machine that is in the inventory no more."""
-        inventory = write_inventory(self.folder / "ansible" / "left.yml", [machine], testnet=self.plan.name)
-        self._run("destroy.yml", [machine], inventory=inventory, stratos_destroy=self.plan.name)
+    def remove(self, machine: Machine, names: Sequence[str]) -> None:
+        """Take stopped nodes off a machine: units, homes, their part of its record."""
+        self._run("node.yml", [machine], stratos_node_state="absent", stratos_node_names=list(names))
 
-    def purge(self, machines: Sequence[Machine], *, keep_data: bool = False) -> dict[str, str]:
-        """Take everything of this testnet off the machines; machine -> sentence where that failed."""
+    def leave(self, machines: Sequence[Machine], *, keep_data: bool = False) -> None:
+        """Take everything of this testnet off machines, and leave those where no other testnet is as they were found."""
         if machines:
-            inventory = write_inventory(self.folder / "ansible" / "all.yml", machines, testnet=self.plan.name)
-            self._run(
-                "destroy.yml",
-                machines,
-                inventory=inventory,
-                stratos_destroy=self.plan.name,
-                stratos_keep_data=keep_data,
-            )
-        return self.failed
+            self._run("destroy.yml", machines, stratos_destroy=self.plan.name, stratos_keep_data=keep_data)
 
     # -- inside
 
-    def _run(
-        self,
-        playbook: str,
-        machines: Sequence[Machine],
-        *,
-        inventory: Path | None = None,
-        tags: Sequence[str] = (),
-        **more: Any,
-    ) -> PlaybookRun:
-        leaders = {machine.leader: machine.name for machine in machines}
-        self._say(f"{playbook} on {len(machines)} machines")
-        done = run_playbook(
-            playbook,
-            inventory=inventory or Path(self.plan.source),
-            work=self.folder / "ansible",
-            extra={**self.variables(), **more},
-            limit=list(leaders),
-            tags=tags,
-            say=self._say,
-        )
-        for host, reason in done.failed.items():
-            if host in leaders:
-                self.failed.setdefault(leaders[host], f"{host}: {reason}")
-        return done
+    def _run(self, playbook: str, machines: Sequence[Machine], *, tags: Sequence[str] = (), **more: Any) -> None:
+        """Run a playbook on machines; those of the inventory with it, because it may hold what only Ansible knows."""
+        listed = [machine for machine in machines if machine.listed]
+        others = [machine for machine in machines if not machine.listed]
+        remembered = self.folder / "ansible" / "remembered.yml"
+        for some, inventory in ((listed, Path(self.plan.source)), (others, remembered)):
+            if not some:
+                continue
+            if some is others:
+                write_inventory(remembered, others, testnet=self.plan.name)
+            leaders = {machine.leader: machine.name for machine in some}
+            self._say(f"{playbook} on {len(some)} machines")
+            done = run_playbook(
+                playbook,
+                inventory=inventory,
+                work=self.folder / "ansible",
+                extra={**self.variables(), **more},
+                limit=list(leaders),
+                tags=tags,
+                say=self._say,
+            )
+            for host, reason in done.failed.items():
+                if host in leaders:
+                    self.failed.setdefault(leaders[host], f"{host}: {reason}")
 
     def variables(self) -> dict[str, str]:
         """What the playbooks are told beside the inventory."""
@@ -208,8 +190,8 @@ class Provisioner:
 def _holds(manifest: Manifest, state: MachineState) -> bool:
     """Whether the machine has all of it: its record, and units as recorded."""
     assert state.manifest is not None
-    same = state.manifest.nodes == manifest.nodes and not manifest.removed
-    return same and all(entry.unit in state.units for entry in manifest.nodes)
+    recorded = {entry.name: entry for entry in state.manifest.nodes}
+    return all(recorded.get(entry.name) == entry and entry.unit in state.units for entry in manifest.nodes)
 
 
 def playbooks_digest() -> str:
@@ -230,5 +212,4 @@ def base_digest(playbooks: str, machine: Machine, entries: Iterable[NodeEntry]) 
 
 def _differing(before: Manifest | None, after: Manifest) -> set[str]:
     old = {entry.name: entry.digest for entry in before.nodes} if before is not None else {}
-    new = {entry.name: entry.digest for entry in after.nodes}
-    return {name for name in {*old, *new} if old.get(name) != new.get(name)}
+    return {entry.name for entry in after.nodes if old.get(entry.name) != entry.digest}

@@ -11,7 +11,7 @@ from msgspec import Struct
 from orchestrator.errors import BadInput, EnvironmentFault
 from orchestrator.fleet.failures import Failure
 from orchestrator.runtimes.bundles import bundle_name
-from orchestrator.runtimes.machine_state import look
+from orchestrator.runtimes.machine_state import MachineState, look
 from orchestrator.runtimes.provisioning import Provisioner
 from orchestrator.testnet.folder import TestnetFolder, files_of, testnets_root
 from orchestrator.testnet.journal import Journal
@@ -46,8 +46,9 @@ def render_bundles(source: Path, *, output: Path | None, say: Callable[[str], No
         plan, outcome = planned.outcome.plan, planned.outcome
         files = {node.name: node.files for node in files_of(plan, outcome.ring, outcome.genesis)}
         looked = look(plan.machines, plan.name, {node.image for node in plan.nodes})
+        reached = {name: state for name, state in looked.items() if isinstance(state, MachineState)}
         provisioner = Provisioner(folder.path, plan, say=say, bundles=output)
-        rendered = provisioner.render(files, plan.machines, looked)
+        rendered = provisioner.render(files, reached)
         variables = provisioner.variables()
         (provisioner.bundles / VARIABLES_FILE).write_text(json.dumps(variables), encoding="utf-8")
     if not rendered:
