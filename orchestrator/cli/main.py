@@ -37,7 +37,6 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     ),
     "Fleet": (
         Command("inventory", "inventory", "check an inventory: every mistake at once, nothing touched"),
-        Command("preflight", "preflight", "measure machines against what their roles need"),
         Command("upgrade", "upgrade", "give every node another image, batch by batch; --rollback"),
         Command("ssh", "ssh", "log in to the machine of a node"),
         Command("exec", "exec", "run a command where nodes run"),

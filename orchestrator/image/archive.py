@@ -57,11 +57,11 @@ def image_archive(tag: str, *, cache: Path, say: Say) -> ImageArchive:
 
 
 def _image_id(client: docker.DockerClient, tag: str, say: Say) -> str:
-    if tag == default_image():
-        return build_image(client, image=tag, say=say).image_id
     try:
         return str(client.images.get(tag).id)
     except ImageNotFound as error:
+        if tag == default_image():
+            return build_image(client, image=tag, say=say).image_id
         raise BadInput(
             f"the engine has no image {tag}; build it with `stratosctl image build --tag`, or load it with `stratosctl image load`"
         ) from error

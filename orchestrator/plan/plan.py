@@ -17,9 +17,10 @@ from msgspec import Struct, structs
 from orchestrator.errors import BadInput
 from orchestrator.plan.genesis import changed_settings, endpoint_of, genesis_names, make_genesis
 from orchestrator.plan.keys import KeyRing, RandomBytes, complete_ring
+from orchestrator.plan.networks import ContainerNetworks, assign_networks
 from orchestrator.plan.ports import PortMap, PortSearch, SlotRequest, assign_ports, assign_slots
 from orchestrator.topology.machine import Machine
-from orchestrator.topology.topology import MACHINES, PROCESS, NodeSpec, Topology
+from orchestrator.topology.topology import DOCKER, MACHINES, PROCESS, NodeSpec, Topology
 from orchestrator.topology.variables import VARIABLES
 from stratos.client.records import Endpoints
 from stratos.wire.config import FaucetSettings, LimitSettings, NodeConfig, PeerEntry, split_endpoint
@@ -71,6 +72,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     runtime: str = PROCESS
     spawn: str
     ports: PortMap
+    networks: ContainerNetworks = ContainerNetworks()
+    """Where containers are reached; empty for processes and machines."""
     nodes: tuple[NodePlan, ...]
     leaving: tuple[NodePlan, ...] = ()
     """Nodes that are in the inventory no more and run until they are taken out."""
@@ -142,6 +145,7 @@ def make_plan(
     random: RandomBytes,
     time_ms: int,
     is_free: Callable[[int], bool],
+    subnet_is_free: Callable[[str], bool] = lambda _subnet: True,
 ) -> Outcome:
     """The plan for a topology; raises BadInput when it contradicts the running genesis, EnvironmentFault without ports."""
     names = [node.name for node in topology.nodes]
@@ -157,6 +161,16 @@ def make_plan(
     else:
         kept = [SlotRequest(node.name, node.role, node.machine or node.name) for node in leaving]
         ports = assign_slots(known, [*(_slot_request(node, topology) for node in topology.nodes), *kept])
+    networks = ContainerNetworks()
+    if topology.runtime == DOCKER:
+        members = [(node.name, node.region) for node in topology.nodes]
+        networks = assign_networks(
+            before.networks if before is not None else networks,
+            [*members, *((node.name, node.config.region) for node in leaving)],
+            hint=search.hint,
+            is_free=subnet_is_free,
+        )
+        topology = _addressed(topology, networks)
     genesis = existing.genesis
     if outside is not None:
         _refuse_other_network(genesis, outside.genesis, topology)
@@ -172,8 +186,8 @@ def make_plan(
     image = existing.image.wanted if existing.image and existing.image.inventory == topology.image else topology.image
     endpoints = outside.endpoints if outside is not None else None
     plan = _plan_of(topology, ring, ports, genesis, before, left=tuple(sorted(left)), image=image, outside=endpoints)
-    plan = structs.replace(plan, leaving=leaving, machines=(*plan.machines, *_machines_of(leaving, topology, before)))
-    return Outcome(plan, ring, genesis)
+    machines = (*plan.machines, *_machines_of(leaving, topology, before))
+    return Outcome(structs.replace(plan, leaving=leaving, machines=machines, networks=networks), ring, genesis)
 
 
 def _machines_of(leaving: tuple[NodePlan, ...], topology: Topology, before: Plan | None) -> Iterator[Machine]:
@@ -192,6 +206,12 @@ def _refuse_other_network(known: Genesis | None, wanted: Genesis, topology: Topo
             f"testnet {topology.name} takes part in network {known.network} with another genesis than {topology.network} has; "
             f"give the new one another stratos_testnet, or leave with `stratosctl down --purge -i {topology.source}`"
         )
+
+
+def _addressed(topology: Topology, networks: ContainerNetworks) -> Topology:
+    """The topology with each container's address in the network of its own region."""
+    nodes = (structs.replace(node, address=networks.address(node.name, node.region)) for node in topology.nodes)
+    return structs.replace(topology, nodes=tuple(nodes))
 
 
 def _slot_request(node: NodeSpec, topology: Topology) -> SlotRequest:

@@ -11,7 +11,7 @@ from pathlib import Path
 from orchestrator.plan.plan import Plan
 from orchestrator.runtimes.launch import LaunchedParent
 from orchestrator.runtimes.protocol import Runtime
-from orchestrator.topology.topology import MACHINES
+from orchestrator.topology.topology import DOCKER, MACHINES
 
 
 def _silent(_text: str) -> None:
@@ -32,6 +32,10 @@ def runtime_for(
         from orchestrator.runtimes.machines import MachinesRuntime  # only where there are machines
 
         return MachinesRuntime(folder, plan, say=say)
+    if plan.runtime == DOCKER:
+        from orchestrator.runtimes.docker import DockerRuntime
+
+        return DockerRuntime(plan, folder, say=say)
     from orchestrator.runtimes.process import ProcessRuntime, source_digest
 
     if code is None:
