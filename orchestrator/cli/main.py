@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("ticket", "ticket", "invite participants' nodes: create, show"),
         Command("join", "join", "take part with one node in a network that others run"),
         Command("publish", "publish", "write the public files: genesis, entry points, status page"),
+        Command("lab", "lab", "machines in containers, to rehearse a fleet on"),
     ),
     "Store and stream": (
         Command("put", "put", "upload a file (or --video) and print its handle"),
