@@ -6,6 +6,9 @@ ends a node otherwise is one sentence on stderr and in node.log, and an exit cod
 
     0  stopped on request                         1  a duty of the node died; the log says which
     2  bad input: config, genesis, key or store   3  environment: port taken, disk full, store locked
+
+Code 2 is also how a validator ends whose program does not know the rules of the next block (`ledger.rulebook`): its store
+is whole, and an image that knows them goes on with it. `STRATOS_RULES_UP_TO` lowers what a program claims to know.
 """
 
 import asyncio
@@ -114,7 +117,9 @@ def explain(error: BaseException) -> tuple[int, str]:
     return EXIT_DUTY, f"{type(error).__name__}: {error}"
 
 
-_INPUT_ERRORS = frozenset({"StoreMismatch", "LedgerError", "WalError"})
+_INPUT_ERRORS = frozenset(
+    {"StoreMismatch", "LedgerError", "WalError", "UnknownVersion", "UnknownRules", "RulesSettingError"}
+)
 """By name, because importing their rooms here would load them into nodes of other roles."""
 
 
@@ -155,8 +160,17 @@ def main(arguments: list[str] | None = None) -> int:
     """The program `stratosd`; returns the exit code (or leaves with it)."""
     import argparse  # forked nodes never parse a command line
 
+    from stratos.ledger.rulebook import RulesSettingError, known_rules
+
+    try:
+        newest = known_rules(os.environ)
+    except RulesSettingError as error:
+        print(f"stratosd: {error}", file=sys.stderr)
+        return EXIT_INPUT
+
     parser = argparse.ArgumentParser(prog="stratosd", description="A node of a Stratos network.")
-    parser.add_argument("--version", action="version", version=f"stratosd {__version__}")
+    version = f"stratosd {__version__} (ledger rules up to version {newest})"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="be the node whose home this is, until SIGTERM")
     run.add_argument("--home", type=Path, required=True, help="folder with config.json, genesis.json and node.key")
