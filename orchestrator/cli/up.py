@@ -12,8 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-from orchestrator.cli.exit_codes import OK
+from orchestrator.cli.exit_codes import OK, PARTIAL
 from orchestrator.cli.parsing import parser
+from orchestrator.cli.telling import Teller
 from orchestrator.runtimes.launch import LaunchedParent, launch_parent, parent_is_running
 from orchestrator.runtimes.lean_imports import lean_imports
 
@@ -28,31 +29,32 @@ def main(argv: list[str]) -> int:
     options = _options(argv)
     inventory = options.inventory
     launched = _launch_early(inventory)
+    say = Teller(wanted=not options.json)
     try:
         with lean_imports():  # from here on the parent preloads meanwhile
             from orchestrator.testnet.locate import default_inventory
             from orchestrator.testnet.raising import Raising
 
-        raising = Raising(
-            inventory or default_inventory(), began=began, say=_say if not options.json else _nothing, launched=launched
-        )
+        raising = Raising(inventory or default_inventory(), began=began, say=say, launched=launched)
         launched = None
         report = raising.run(probe=not options.no_probe)
     finally:
-        _say("")  # what is printed next, here or about an error, begins on an empty line
+        say.clear()  # what is printed next, here or about an error, begins on an empty line
         if launched is not None:
             launched.dismiss()
     if options.json:
         import msgspec
 
         print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
-        return OK
+        return PARTIAL if report.quarantined else OK
+    for name, sentence in report.quarantined.items():
+        print(f"stratosctl: quarantined {name}: {sentence}", file=sys.stderr)
     for text in (*report.notes, *(f"warning: {warning}" for warning in report.warnings)):
         print(text)
     counts = ", ".join(f"{count} {role}" for role, count in report.nodes.items())
     if not report.changed:
         print(f"testnet {report.testnet} is up already ({counts}; height {report.height}); nothing changed")
-        return OK
+        return PARTIAL if report.quarantined else OK
     done = f"{report.changed} nodes changed, {report.started} started, {report.seconds:.2f} s"
     print(f"testnet {report.testnet} is up: {counts}; height {report.height}; {done}")
     if report.probe is not None:
@@ -60,7 +62,7 @@ def main(argv: list[str]) -> int:
     first = next(iter(report.endpoints.values()), "")
     print(f"first validator: {first}/status    folder: {report.folder}")
     print("next: stratosctl status, stratosctl put FILE, stratosctl logs -f, stratosctl down")
-    return OK
+    return PARTIAL if report.quarantined else OK
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
@@ -88,16 +90,3 @@ def _process_start() -> float:
         return min(time.time(), booted + ticks / os.sysconf("SC_CLK_TCK"))
     except (OSError, ValueError, IndexError):
         return time.time()
-
-
-def _say(text: str) -> None:
-    """Show where things are in the one line that the next text replaces; none on what is no terminal."""
-    if sys.stderr.isatty():
-        import shutil  # only at a terminal
-
-        room = shutil.get_terminal_size().columns - 1  # a line that wraps could not be replaced
-        print(f"\r\x1b[K{text[:room]}", end="", file=sys.stderr, flush=True)
-
-
-def _nothing(_text: str) -> None:
-    """JSON output is for programs, which want no progress."""

@@ -43,6 +43,11 @@ class KeyRing(Struct, frozen=True):
     version: int = 1
     nodes: dict[str, NodeSecrets] = {}
     wallets: dict[str, str] = {}
+    coordinator: str = ""
+    """Hex of the ed25519 seed that signs join tickets and published files; empty on a participant's side."""
+
+    def coordinator_key(self) -> NodeKey:
+        return NodeKey.from_seed(bytes.fromhex(self.coordinator))
 
     def wallet_key(self, name: str) -> WalletKey:
         return WalletKey.from_secret(bytes.fromhex(self.wallets[name]))
@@ -51,16 +56,19 @@ class KeyRing(Struct, frozen=True):
         return f"<KeyRing of {len(self.nodes)} nodes and {len(self.wallets)} wallets>"
 
 
-def complete_ring(ring: KeyRing, names: Iterable[str], random: RandomBytes) -> KeyRing:
-    """The ring with keys for every node in `names` and the standard wallets; known keys never change."""
+def complete_ring(ring: KeyRing, names: Iterable[str], random: RandomBytes, *, participant: bool = False) -> KeyRing:
+    """The ring with keys for every node in `names` and the standard wallets; known keys never change. A participant in
+    a network of others has no faucet, no probe and no coordinator."""
     nodes, wallets = dict(ring.nodes), dict(ring.wallets)
     for name in names:
         if name not in nodes:
             nodes[name] = NodeSecrets(random(32).hex(), _wallet_secret(random))
-    for name in STANDARD_WALLETS:
+    for name in (USER,) if participant else STANDARD_WALLETS:
         if name not in wallets:
             wallets[name] = _wallet_secret(random)
-    return ring if nodes == ring.nodes and wallets == ring.wallets else KeyRing(nodes=nodes, wallets=wallets)
+    coordinator = ring.coordinator or ("" if participant else random(32).hex())
+    done = KeyRing(nodes=nodes, wallets=wallets, coordinator=coordinator)
+    return ring if done == ring else done
 
 
 def _wallet_secret(random: RandomBytes) -> str:

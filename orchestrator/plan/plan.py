@@ -13,14 +13,17 @@ from msgspec import Struct
 from orchestrator.errors import BadInput
 from orchestrator.plan.genesis import changed_settings, endpoint_of, genesis_names, make_genesis
 from orchestrator.plan.keys import KeyRing, RandomBytes, complete_ring
-from orchestrator.plan.ports import PortMap, PortSearch, assign_ports
-from orchestrator.topology.topology import NodeSpec, Topology
+from orchestrator.plan.ports import PortMap, PortSearch, SlotRequest, assign_ports, assign_slots
+from orchestrator.topology.machine import Machine
+from orchestrator.topology.topology import MACHINES, PROCESS, NodeSpec, Topology
 from orchestrator.topology.variables import VARIABLES
-from stratos.wire.config import LimitSettings, NodeConfig, PeerEntry
+from stratos.client.records import Endpoints
+from stratos.wire.config import FaucetSettings, LimitSettings, NodeConfig, PeerEntry, split_endpoint
 from stratos.wire.genesis import Genesis
 
 PLAN_VERSION = 1
 START_ORDER = ("validator", "meta", "resource")
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - a container or machine is reached from outside; its firewall says by whom
 
 
 class NodePlan(Struct, frozen=True, kw_only=True):
@@ -37,6 +40,22 @@ class NodePlan(Struct, frozen=True, kw_only=True):
     stake_wei: int
     registers: bool
     config: NodeConfig
+    machine: str = ""
+    """Label of the machine it is operated on (see Plan.machines)."""
+    image: str = ""
+    cpus: float = 0.0
+    memory_bytes: int = 0
+    bandwidth_mbit: int = 0
+
+    @property
+    def http_address(self) -> tuple[str, int]:
+        """(host, port) at which its HTTP port answers."""
+        return split_endpoint(self.config.network_address)[0], self.config.ports.http
+
+    @property
+    def http(self) -> str:
+        """The same as a URL."""
+        return http_url(self.config)
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -45,23 +64,50 @@ class Plan(Struct, frozen=True, kw_only=True):
     version: int = PLAN_VERSION
     name: str
     source: str
+    runtime: str = PROCESS
     spawn: str
     ports: PortMap
     nodes: tuple[NodePlan, ...]
+    machines: tuple[Machine, ...] = ()
     left: tuple[str, ...] = ()
     """Nodes that left the inventory since genesis: when one comes back, it has to register again."""
     warnings: tuple[str, ...] = ()
+    outside: Endpoints | None = None
+    """Where the network answers that others run and these nodes take part in; None: the plan is the whole testnet."""
 
     def node(self, name: str) -> NodePlan:
         return next(node for node in self.nodes if node.name == name)
 
 
+def http_url(config: NodeConfig) -> str:
+    """Where a node's HTTP port answers."""
+    host = split_endpoint(config.network_address)[0]
+    return f"http://{f'[{host}]' if ':' in host else host}:{config.ports.http}"
+
+
+class ImageWish(Struct, frozen=True, kw_only=True):
+    """What an upgrade asked for. It holds until the inventory names another image than `inventory`."""
+
+    wanted: str
+    previous: str = ""
+    inventory: str = ""
+
+
+class OutsideNetwork(Struct, frozen=True):
+    """A network run by others: what it is, and who answers for it."""
+
+    genesis: Genesis
+    endpoints: Endpoints
+
+
 class Existing(Struct, frozen=True):
-    """What an earlier `up` left behind: nothing, for a new testnet."""
+    """What an earlier `up` left behind: nothing, for a new testnet; and the network of others that it takes part in."""
 
     ring: KeyRing = KeyRing()
     plan: Plan | None = None
     genesis: Genesis | None = None
+    image: ImageWish | None = None
+    outside: OutsideNetwork | None = None
 
 
 class Outcome(Struct, frozen=True):
@@ -83,19 +129,56 @@ def make_plan(
 ) -> Outcome:
     """The plan for a topology; raises BadInput when it contradicts the running genesis, EnvironmentFault without ports."""
     names = [node.name for node in topology.nodes]
-    ring = complete_ring(existing.ring, names, random)
+    outside = existing.outside
+    ring = complete_ring(existing.ring, names, random, participant=outside is not None)
     before = existing.plan
     known = before.ports if before is not None else PortMap()
-    ports = assign_ports(known, names, search, is_free=is_free)
+    if topology.runtime == PROCESS:
+        ports = assign_ports(known, names, search, is_free=is_free)
+    else:
+        ports = assign_slots(known, [_slot_request(node, topology) for node in topology.nodes])
     genesis = existing.genesis
-    if genesis is None:
+    if outside is not None:
+        _refuse_other_network(genesis, outside.genesis, topology)
+        genesis = outside.genesis
+    elif genesis is None:
         genesis = make_genesis(topology, ring, ports, time_ms=time_ms)
     else:
         _refuse_other_genesis(genesis, topology)
     left: set[str] = set()
     if before is not None and existing.genesis is not None:
         left = {*before.left, *(node.name for node in before.nodes)} - (set(names) - set(before.left))
-    return Outcome(_plan_of(topology, ring, ports, genesis, left=tuple(sorted(left))), ring, genesis)
+    _refuse_shared_identity(topology, ring)
+    image = existing.image.wanted if existing.image and existing.image.inventory == topology.image else topology.image
+    endpoints = outside.endpoints if outside is not None else None
+    plan = _plan_of(topology, ring, ports, genesis, left=tuple(sorted(left)), image=image, outside=endpoints)
+    return Outcome(plan, ring, genesis)
+
+
+def _refuse_other_network(known: Genesis | None, wanted: Genesis, topology: Topology) -> None:
+    if known is not None and known != wanted:
+        raise BadInput(
+            f"testnet {topology.name} takes part in network {known.network} with another genesis than {topology.network} has; "
+            f"give the new one another stratos_testnet, or leave with `stratosctl down --purge -i {topology.source}`"
+        )
+
+
+def _slot_request(node: NodeSpec, topology: Topology) -> SlotRequest:
+    """Containers have an address each; nodes of one machine share one."""
+    place = node.machine if topology.runtime == MACHINES else node.name
+    return SlotRequest(node.name, node.role, place, node.port_slot)
+
+
+def _refuse_shared_identity(topology: Topology, ring: KeyRing) -> None:
+    """Two nodes with one key would be punished as one that contradicts itself."""
+    owner: dict[str, str] = {}
+    for node in topology.nodes:
+        first = owner.setdefault(ring.nodes[node.name].node_seed, node.name)
+        if first != node.name:
+            raise BadInput(
+                f"{node.name} and {first} have one node key in the key ring; remove the entry of one of them, "
+                "and `up` makes it a key of its own"
+            )
 
 
 def _refuse_other_genesis(genesis: Genesis, topology: Topology) -> None:
@@ -112,7 +195,16 @@ def _refuse_other_genesis(genesis: Genesis, topology: Topology) -> None:
     )
 
 
-def _plan_of(topology: Topology, ring: KeyRing, ports: PortMap, genesis: Genesis, *, left: tuple[str, ...]) -> Plan:
+def _plan_of(
+    topology: Topology,
+    ring: KeyRing,
+    ports: PortMap,
+    genesis: Genesis,
+    *,
+    left: tuple[str, ...],
+    image: str,
+    outside: Endpoints | None,
+) -> Plan:
     keys = {node.name: ring.nodes[node.name].node_key() for node in topology.nodes}
     entries = {
         node.name: PeerEntry(
@@ -123,7 +215,21 @@ def _plan_of(topology: Topology, ring: KeyRing, ports: PortMap, genesis: Genesis
         )
         for node in topology.nodes
     }
-    from_genesis = genesis_names(genesis) - set(left)
+    others = _peers_outside(outside, ours=frozenset(entry.public_key for entry in entries.values()))
+    limits = topology.faucet
+    faucet = (
+        FaucetSettings(
+            coordinator=ring.coordinator_key().public_key.hex(),
+            open_wei=str(limits.open_wei),
+            day_wei=str(limits.day_wei),
+            total_wei=str(limits.total_wei),
+            address_requests=limits.address_requests,
+        )
+        if any(node.faucet for node in topology.nodes)
+        else None
+    )
+    # Names of a network that others run say nothing about ours: every node of a participant registers itself.
+    from_genesis = genesis_names(genesis) - set(left) if outside is None else frozenset[str]()
     nodes = tuple(
         NodePlan(
             name=node.name,
@@ -134,7 +240,21 @@ def _plan_of(topology: Topology, ring: KeyRing, ports: PortMap, genesis: Genesis
             deposit_wei=node.deposit_wei,
             stake_wei=node.stake_wei,
             registers=node.name not in from_genesis,
-            config=_config(node, topology, ports, entries, registers=node.name not in from_genesis),
+            config=_config(
+                node,
+                topology,
+                ports,
+                entries,
+                others,
+                registers=node.name not in from_genesis,
+                slice_transport=outside.slice_transport if outside is not None else topology.slice_transport,
+                faucet=faucet if node.faucet else None,
+            ),
+            machine=node.machine if topology.runtime == MACHINES else "",
+            image=image if topology.runtime != PROCESS else "",
+            cpus=node.cpus,
+            memory_bytes=node.memory_bytes,
+            bandwidth_mbit=node.bandwidth_mbit,
         )
         for role in START_ORDER
         for node in topology.of_role(role)
@@ -142,38 +262,62 @@ def _plan_of(topology: Topology, ring: KeyRing, ports: PortMap, genesis: Genesis
     return Plan(
         name=topology.name,
         source=topology.source,
+        runtime=topology.runtime,
+        machines=topology.machines if topology.runtime == MACHINES else (),
         spawn=topology.spawn,
         ports=ports,
         nodes=nodes,
         left=left,
         warnings=topology.warnings,
+        outside=outside,
+    )
+
+
+def _peers_outside(outside: Endpoints | None, *, ours: frozenset[str]) -> tuple[PeerEntry, ...]:
+    """Validators and meta nodes that others run; never ourselves, should they list us."""
+    if outside is None:
+        return ()
+    found = [("validator", one.name, one.public_key, one.p2p) for one in outside.validators]
+    found += [("meta", one.name, one.public_key, one.rpc) for one in outside.meta]
+    return tuple(
+        PeerEntry(name=name, role=role, public_key=key, endpoint=endpoint)
+        for role, name, key, endpoint in found
+        if key is not None and key not in ours
     )
 
 
 def _config(
-    node: NodeSpec, topology: Topology, ports: PortMap, entries: dict[str, PeerEntry], *, registers: bool
+    node: NodeSpec,
+    topology: Topology,
+    ports: PortMap,
+    entries: dict[str, PeerEntry],
+    others: tuple[PeerEntry, ...],
+    *,
+    registers: bool,
+    slice_transport: str,
+    faucet: FaucetSettings | None,
 ) -> NodeConfig:
     """A node knows the others of its own layer and the entry points of the layers it talks to, and nobody else, so one
     more resource node changes no file of any other node."""
 
     def of(roles: Iterable[str]) -> tuple[PeerEntry, ...]:
-        return tuple(
-            entries[other.name] for role in roles for other in topology.of_role(role) if other.name != node.name
-        )
+        ours = [entries[other.name] for role in roles for other in topology.of_role(role) if other.name != node.name]
+        return (*ours, *(entry for role in roles for entry in others if entry.role == role))
 
     return NodeConfig(
         name=node.name,
         role=node.role,
         network_address=entries[node.name].endpoint,
-        listen=node.address,
+        listen=node.address if topology.runtime == PROCESS else EVERYWHERE,
         ports=ports.ports_of(node.name, node.role),
         peers=of([node.role]) if node.role != "resource" else (),
         validators=of(["validator"]) if node.role != "validator" else (),
         meta=of(["meta"]) if node.role == "resource" else (),
-        slice_transport=topology.slice_transport,
+        slice_transport=slice_transport,
         host=node.host,
         region=node.region,
         deposit_wei=str(node.deposit_wei) if registers and node.role == "resource" else "0",
         log_level=node.log_level,
         limits=LimitSettings(disk_bytes=node.disk_bytes) if node.disk_bytes else LimitSettings(),
+        faucet=faucet,
     )

@@ -1,4 +1,7 @@
-"""Which ports a testnet listens on: blocks of 32 slots, ten ports a slot (the protocol's step), one slot a node.
+"""Which ports a testnet listens on.
+
+Containers and machines have the public network's ports, plus ten for each further node of the role on the machine
+(protocol 8). Processes of one machine share it with everything else: blocks of 32 slots, ten ports a slot, one a node.
 
 Blocks lie below the ephemeral range, so that no outgoing connection of another program can sit on a planned port, and
 are chosen from a place that depends on the testnet's folder, so that testnets side by side rarely compare notes. What
@@ -8,6 +11,7 @@ is free is asked through `is_free`; what was chosen is recorded in the plan and 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
@@ -20,6 +24,11 @@ SLOTS_PER_BLOCK = 32
 BLOCK_PORTS = PORTS_PER_NODE * SLOTS_PER_BLOCK
 LOWEST_PORT = 10_000
 HIGHEST_PORT = 65_535
+PUBLIC_PORTS = {
+    "validator": Ports(p2p=26_656, http=1_317),
+    "meta": Ports(p2p=8_888, http=8_889),
+    "resource": Ports(http=18_181, bulk=18_081),
+}
 
 
 class PortMap(Struct, frozen=True):
@@ -27,8 +36,17 @@ class PortMap(Struct, frozen=True):
 
     blocks: tuple[int, ...] = ()
     nodes: dict[str, int] = {}
+    slots: dict[str, int] = {}
+    """Of nodes that have the public ports: how many times ten is added to them."""
 
     def ports_of(self, node: str, role: str) -> Ports:
+        if node in self.slots:
+            public, more = PUBLIC_PORTS[role], PORTS_PER_NODE * self.slots[node]
+            return Ports(
+                p2p=public.p2p and public.p2p + more,
+                http=public.http + more,
+                bulk=public.bulk and public.bulk + more,
+            )
         first = self.nodes[node]
         if role == "resource":
             return Ports(http=first + 1, bulk=first + 2)
@@ -43,6 +61,38 @@ class PortSearch(Struct, frozen=True, kw_only=True):
     taken: frozenset[int] = frozenset()
     base: int = 0
     """A base the inventory asks for; 0 looks for a free block."""
+
+
+class SlotRequest(Struct, frozen=True):
+    """A node that wants the public ports: nodes of one role in one `place` (a machine) need different slots."""
+
+    name: str
+    role: str
+    place: str
+    wanted: int = -1
+
+
+def assign_slots(known: PortMap, requests: Iterable[SlotRequest]) -> PortMap:
+    """Public ports for all: wanted slots as wanted, known ones stay, the others get the lowest that is free."""
+    requests = list(requests)
+    slots: dict[str, int] = {}
+    used: set[tuple[str, str, int]] = set()
+
+    def take(request: SlotRequest, slot: int) -> None:
+        slots[request.name] = slot
+        used.add((request.place, request.role, slot))
+
+    for request in requests:
+        if request.wanted >= 0:
+            take(request, request.wanted)
+    for request in requests:
+        slot = known.slots.get(request.name, -1)
+        if request.name not in slots and slot >= 0 and (request.place, request.role, slot) not in used:
+            take(request, slot)
+    for request in requests:
+        if request.name not in slots:
+            take(request, next(n for n in itertools.count() if (request.place, request.role, n) not in used))
+    return PortMap(slots={request.name: slots[request.name] for request in requests})
 
 
 def assign_ports(

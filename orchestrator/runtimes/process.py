@@ -9,7 +9,6 @@ are adopted.
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import sys
 import time
@@ -20,14 +19,17 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.errors import EnvironmentFault
+from orchestrator.plan.plan import NodePlan
 from orchestrator.runtimes.identity import ProcessIdentity, identify, lock_holder, send_signal, wait_gone
 from orchestrator.runtimes.launch import ENTRY, LaunchedParent, launch_parent
+from orchestrator.runtimes.placing import place_homes
 from orchestrator.runtimes.protocol import NodeFiles, NodeState
 from orchestrator.runtimes.records import (
     LAUNCHED_FILE,
     NODE_LOCK,
     NODE_LOG,
     NODE_PROCESS,
+    NODE_READY,
     OBSERVED_FILE,
     PARENT_LOCK,
     PARENT_LOG,
@@ -45,6 +47,12 @@ from orchestrator.runtimes.supervision import GRACE_SECONDS
 SHORTEST_WAIT_SECONDS = 0.002
 LONGEST_WAIT_SECONDS = 0.02
 PARENT_SECONDS = 30.0
+
+
+class ReadyFile(Struct, frozen=True):
+    """The part of a node's ready.json that is looked at."""
+
+    pid: int
 
 
 class _RoleOfConfig(Struct):
@@ -68,6 +76,7 @@ class ProcessRuntime:
         self.spawn = spawn
         self.code = code
         self.entry = entry
+        self.quarantine: dict[str, str] = {}
         self._launched = launched
         self._watched: ProcessIdentity | None = None
 
@@ -83,20 +92,7 @@ class ProcessRuntime:
 
     def place(self, nodes: Iterable[NodeFiles]) -> frozenset[str]:
         """Write the files that are missing or differ, each by rename; names of the nodes that had any."""
-        changed = set()
-        for node in nodes:
-            home = self.home(node.name)
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for relative, content in node.files.items():
-                path = home / relative
-                try:
-                    if path.read_bytes() == content:
-                        continue
-                except FileNotFoundError:
-                    pass
-                replace_file(path, content)
-                changed.add(node.name)
-        return frozenset(changed)
+        return place_homes(self.folder / "nodes", nodes)
 
     # -- processes
 
@@ -259,6 +255,24 @@ class ProcessRuntime:
         running = [name for name in names if name in states and states[name].pid]
         return frozenset(name for name in running if self._running_digest(name) != self._digest(name))
 
+    def serving(self, node: NodePlan, state: NodeState) -> bool:
+        """Whether the running process, not one before it, has written that it serves."""
+        ready = read_record(self.home(node.name) / NODE_READY, ReadyFile)
+        return ready is not None and ready.pid == state.pid
+
+    def read_log(self, name: str, *, since: float = 0.0) -> bytes:
+        """The lines of node.log, and of the file before it while that is young enough."""
+        current = self.log(name)
+        before = current.with_name(current.name + ".1")
+        try:
+            older = before.read_bytes() if before.exists() and before.stat().st_mtime >= since else b""
+            return older + current.read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def purge(self) -> None:
+        """Processes leave nothing outside the testnet's folder."""
+
     def supervised(self) -> bool:
         """Whether a parent watches over the nodes."""
         return self._parent() is not None
@@ -413,20 +427,6 @@ class ProcessRuntime:
             raise EnvironmentFault(
                 f"processes {', '.join(str(one.pid) for one in stuck)} cannot be ended; look at them with ps"
             )
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write `content` under another name with mode 0600 and rename it into place."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
-    finally:
-        os.close(descriptor)
-    os.replace(temporary, path)
 
 
 def _program(entry: str) -> tuple[str, ...]:

@@ -1,16 +1,18 @@
 """What every runtime offers, whatever a node is there: a process, a container, a service of a machine.
 
 A runtime places files and controls what runs; it decides nothing about the testnet. All methods converge: calling one
-again after a crash, or when the state is already as asked, is right and changes nothing.
+again after a crash, or when the state is already as asked, is right and changes nothing. What a runtime cannot reach it
+puts into quarantine and goes on with the rest: whoever called it decides what that is worth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
+
+from orchestrator.plan.plan import NodePlan
 
 
 class NodeFiles(Struct, frozen=True):
@@ -24,7 +26,8 @@ class NodeFiles(Struct, frozen=True):
 
 
 class NodeState(Struct, frozen=True, kw_only=True):
-    """How a node is. `state`: running, stopping, waiting, failed or stopped. `current`: runs what was placed last."""
+    """How a node is. `state`: running, paused, stopping, waiting, failed, stopped or unknown (out of reach).
+    `current`: runs what was placed last. `pid` is not 0 while something runs, whatever the numbers mean there."""
 
     name: str
     state: str
@@ -39,23 +42,49 @@ class NodeState(Struct, frozen=True, kw_only=True):
 class Runtime(Protocol):
     """Errors are EnvironmentFault with the node's name and the fix."""
 
+    quarantine: dict[str, str]
+    """Nodes that could not be worked on since this runtime was made, and why: one sentence each, with the fix."""
+
     def place(self, nodes: Iterable[NodeFiles]) -> frozenset[str]:
         """Make the homes hold exactly these files (beside what nodes write themselves); names of those that differed."""
 
-    def start(self, names: Sequence[str], *, timeout_seconds: float) -> frozenset[str]:
-        """Run these nodes with what is placed, replacing outdated ones; names of those that were not running so."""
+    def start(
+        self, names: Sequence[str], *, timeout_seconds: float = 30.0, meanwhile: Callable[[], None] | None = None
+    ) -> frozenset[str]:
+        """Run these nodes with what is placed, replacing outdated ones; names of those that were not running so.
 
-    def stop(self, names: Sequence[str], *, timeout_seconds: float) -> frozenset[str]:
+        `meanwhile` is called once while they start, so that the waiting is of use.
+        """
+
+    def stop(self, names: Sequence[str], *, timeout_seconds: float = 30.0) -> frozenset[str]:
         """Stop these nodes in order and keep them stopped; names of those that ran."""
 
-    def kill(self, names: Sequence[str], *, timeout_seconds: float) -> frozenset[str]:
+    def kill(self, names: Sequence[str], *, timeout_seconds: float = 30.0) -> frozenset[str]:
         """End these nodes at once, without warning, and keep them down until started; names of those that ran."""
 
-    def finish(self, *, timeout_seconds: float) -> frozenset[str]:
+    def forget(self, names: Iterable[str]) -> None:
+        """Take stopped nodes out of what is operated; their data stays where it is."""
+
+    def finish(self, *, timeout_seconds: float = 30.0) -> frozenset[str]:
         """Stop everything of this testnet, also what nobody remembers; names of the nodes that ran."""
+
+    def purge(self) -> None:
+        """Remove what a finished testnet left outside its folder: containers, volumes, homes on machines."""
 
     def status(self) -> Mapping[str, NodeState]:
         """Every node that is placed or runs."""
 
-    def log(self, name: str) -> Path:
-        """Where a node's log can be read."""
+    def outdated(self, names: Iterable[str]) -> frozenset[str]:
+        """Nodes that run with other files, limits or code than they should."""
+
+    def serving(self, node: NodePlan, state: NodeState) -> bool:
+        """Whether the running node says that it serves."""
+
+    def read_log(self, name: str, *, since: float = 0.0) -> bytes:
+        """A node's log lines written since a Unix time, oldest first; raises EnvironmentFault when out of reach."""
+
+    def supervised(self) -> bool:
+        """Whether something starts a node again that ends by itself."""
+
+    def close(self) -> None:
+        """Give up what this object holds; the nodes go on."""

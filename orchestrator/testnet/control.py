@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.errors import BadInput
-from orchestrator.runtimes.process import ProcessRuntime, source_digest
+from orchestrator.runtimes.choose import runtime_for
+from orchestrator.runtimes.protocol import Runtime
 from orchestrator.testnet.folder import TestnetFolder
 from orchestrator.testnet.journal import Journal
 from orchestrator.testnet.lock import hold_testnet
 
 
-def runtime_of(folder: TestnetFolder) -> ProcessRuntime:
+def runtime_of(folder: TestnetFolder) -> Runtime:
     """The runtime of a testnet that was brought up; raises BadInput when there is none."""
-    plan = folder.need_plan()
-    code = ProcessRuntime(folder.path).parent_code() or source_digest()
-    return ProcessRuntime(folder.path, spawn=plan.spawn, code=code)
+    return runtime_for(folder.need_plan(), folder.path)
 
 
 def kill_nodes(folder: TestnetFolder, names: Sequence[str]) -> frozenset[str]:

@@ -2,8 +2,10 @@
 
     genesis.json  plan.json  endpoints.json      public: what it is and where it answers
     keys/ring.json  wallets/<name>.json          secret, 0600: made here, copied into homes
+    keys/coordinator.key                         secret, 0600: signs join tickets and published files
     nodes/<node>/  removed/<node>/               homes of nodes; of nodes that left the inventory
     supervisor/  journal.jsonl                   what runs; what was done
+    image.json  bundles/<machine>.tar            what an upgrade asked for; what machines were sent (secret)
     ledger/  runs/<id>/                          what clients moved; demo and campaign runs
 
 Order of writing makes a crash harmless: keys first, then ports (plan.json), then the genesis that mentions both. What
@@ -22,9 +24,9 @@ from msgspec import Struct
 
 import orchestrator
 from orchestrator.errors import BadInput, EnvironmentFault
-from orchestrator.plan.keys import KeyRing
-from orchestrator.plan.plan import Existing, Plan
-from orchestrator.runtimes.process import replace_file
+from orchestrator.plan.keys import FAUCET, KeyRing
+from orchestrator.plan.plan import Existing, ImageWish, OutsideNetwork, Plan, http_url
+from orchestrator.runtimes.placing import replace_file
 from orchestrator.runtimes.protocol import NodeFiles
 from stratos.client.records import Endpoints, MetaEndpoint, ResourceEndpoint, ValidatorEndpoint
 from stratos.client.testnet import no_testnet
@@ -55,11 +57,14 @@ class TestnetFolder:
         self.plan_file = self.path / "plan.json"
         self.endpoints_file = self.path / "endpoints.json"
         self.ring_file = self.path / "keys" / "ring.json"
+        self.coordinator_file = self.path / "keys" / "coordinator.key"
         self.wallets = self.path / "wallets"
         self.nodes = self.path / "nodes"
         self.removed = self.path / "removed"
         self.ledger = self.path / "ledger"
         self.runs = self.path / "runs"
+        self.image_file = self.path / "image.json"
+        self.bundles = self.path / "bundles"
         self.journal_file = self.path / "journal.jsonl"
 
     @property
@@ -67,8 +72,8 @@ class TestnetFolder:
         """Whether a testnet was planned here."""
         return self.plan_file.exists()
 
-    def existing(self) -> Existing:
-        """What an earlier `up` left; raises EnvironmentFault when it cannot be read."""
+    def existing(self, *, outside: OutsideNetwork | None = None) -> Existing:
+        """What an earlier `up` left; raises EnvironmentFault when it cannot be read. `outside` is the network of others."""
         ring = self._read(self.ring_file, KeyRing) or KeyRing()
         plan = self.plan()
         genesis = self.genesis()
@@ -77,7 +82,7 @@ class TestnetFolder:
                 f"{self.path} has a genesis file but lost {self.ring_file.name} or {self.plan_file.name}; restore it, "
                 "or start afresh with `stratosctl down --purge`"
             )
-        return Existing(ring, plan, genesis)
+        return Existing(ring, plan, genesis, self.image_wish(), outside)
 
     def plan(self) -> Plan | None:
         """The plan last applied, or being applied."""
@@ -86,6 +91,14 @@ class TestnetFolder:
     def genesis(self) -> Genesis | None:
         """The genesis, once there is one."""
         return self._read(self.genesis_file, Genesis)
+
+    def image_wish(self) -> ImageWish | None:
+        """What the last upgrade asked for."""
+        return self._read(self.image_file, ImageWish)
+
+    def save_image_wish(self, wish: ImageWish) -> None:
+        """Write what an upgrade asks for, before anything is replaced."""
+        self._save(self.image_file, wish)
 
     def need_genesis(self) -> Genesis:
         """The genesis of a testnet that must exist; raises BadInput."""
@@ -126,7 +139,9 @@ class TestnetFolder:
         self._save(self.endpoints_file, endpoints_of(plan))
 
     def save_wallets(self, ring: KeyRing) -> None:
-        """Write the key files of the standard wallets that are missing."""
+        """Write the key files of the standard wallets, and the coordinator's, that are missing."""
+        if ring.coordinator and not self.coordinator_file.exists():
+            replace_file(self.coordinator_file, dump_key(ring.coordinator_key()))
         for name in ring.wallets:
             path = self.wallets / f"{name}.json"
             if not path.exists():
@@ -201,6 +216,7 @@ def files_of(plan: Plan, ring: KeyRing, genesis: Genesis) -> Iterator[NodeFiles]
     shared = dump_genesis(genesis)
     for node in plan.nodes:
         secrets = ring.nodes[node.name]
+        faucet = {"faucet.key": dump_key(ring.wallet_key(FAUCET))} if node.config.faucet is not None else {}
         yield NodeFiles(
             node.name,
             {
@@ -208,39 +224,41 @@ def files_of(plan: Plan, ring: KeyRing, genesis: Genesis) -> Iterator[NodeFiles]
                 "genesis.json": shared,
                 "node.key": dump_key(secrets.node_key()),
                 "wallet.key": dump_key(secrets.owner_key()),
+                **faucet,
             },
         )
 
 
 def endpoints_of(plan: Plan) -> Endpoints:
-    """Where clients find the nodes of a plan."""
-
-    def http(config: NodeConfig) -> str:
-        return f"http://{config.listen}:{config.ports.http}"
+    """Where clients find the nodes of a plan, and those of others that it takes part with."""
+    others = plan.outside or Endpoints(slice_transport=plan.nodes[0].config.slice_transport if plan.nodes else "tls")
+    ours = {node.public_key for node in plan.nodes}
 
     def of(role: str) -> list[tuple[str, NodeConfig, str]]:
         return [(node.name, node.config, node.public_key) for node in plan.nodes if node.role == role]
 
     return Endpoints(
         validators=tuple(
-            ValidatorEndpoint(name=name, http=http(config), p2p=config.network_address, public_key=key)
+            ValidatorEndpoint(name=name, http=http_url(config), p2p=config.network_address, public_key=key)
             for name, config, key in of("validator")
-        ),
+        )
+        + tuple(entry for entry in others.validators if entry.public_key not in ours),
         meta=tuple(
-            MetaEndpoint(name=name, rpc=config.network_address, public_key=key, http=http(config))
+            MetaEndpoint(name=name, rpc=config.network_address, public_key=key, http=http_url(config))
             for name, config, key in of("meta")
-        ),
+        )
+        + tuple(entry for entry in others.meta if entry.public_key not in ours),
         resource=tuple(
             ResourceEndpoint(
                 name=name,
-                bulk=f"{config.listen}:{config.ports.bulk}",
+                bulk=config.network_address,
                 public_key=key,
-                http=http(config),
+                http=http_url(config),
                 rpc=config.network_address,
             )
             for name, config, key in of("resource")
         ),
-        slice_transport=plan.nodes[0].config.slice_transport if plan.nodes else "tls",
+        slice_transport=others.slice_transport,
     )
 
 

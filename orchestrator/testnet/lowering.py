@@ -11,7 +11,10 @@ import time
 
 from msgspec import Struct
 
+from orchestrator.errors import PartialFailure
+from orchestrator.runtimes.choose import runtime_for
 from orchestrator.runtimes.process import ProcessRuntime
+from orchestrator.runtimes.protocol import Runtime
 from orchestrator.testnet.folder import TestnetFolder
 from orchestrator.testnet.journal import Journal
 from orchestrator.testnet.lock import hold_testnet
@@ -38,9 +41,18 @@ def lower_testnet(folder: TestnetFolder, *, purge: bool = False) -> DownReport:
         if there:
             journal = Journal(folder.journal_file, "down")
             journal.step("begun")
-            ran = ProcessRuntime(folder.path).finish(timeout_seconds=STOP_SECONDS)
+            runtime = _runtime(folder)
+            ran = runtime.finish(timeout_seconds=STOP_SECONDS)
             stopped = tuple(sorted(ran))
             journal.step("stopped", nodes=stopped)
+            if purge and not runtime.quarantine:
+                runtime.purge()
+            if runtime.quarantine:
+                raise PartialFailure(
+                    f"stopped {len(stopped)} nodes of testnet {folder.name}, but not all: "
+                    + "; ".join(dict.fromkeys(runtime.quarantine.values()))
+                    + "; nothing was purged; run the same command again"
+                )
         purged = purge and there
         if purged:
             # The plan first: half a folder must not look like a testnet.
@@ -54,3 +66,9 @@ def lower_testnet(folder: TestnetFolder, *, purge: bool = False) -> DownReport:
         purged=purged,
         seconds=round(time.monotonic() - began, 3),
     )
+
+
+def _runtime(folder: TestnetFolder) -> Runtime:
+    """The plan's runtime; processes when there is no plan yet, because an `up` may have been killed before it."""
+    plan = folder.plan()
+    return runtime_for(plan, folder.path, code="") if plan is not None else ProcessRuntime(folder.path)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -66,7 +67,19 @@ def parse_answer(received: bytes) -> Answer | None:
 
 def node_status(node: NodePlan, *, timeout_seconds: float = 2.0) -> dict[str, Any] | None:
     """The node's /status document, or None."""
-    answer = request(node.config.listen, node.config.ports.http, "/status", timeout_seconds=timeout_seconds)
+    return _status_at(*node.http_address, timeout_seconds=timeout_seconds)
+
+
+def base_status(url: str, *, timeout_seconds: float = 2.0) -> dict[str, Any] | None:
+    """The /status document behind a base URL, or None."""
+    parts = urlsplit(url)
+    if not parts.hostname or not parts.port:
+        return None
+    return _status_at(parts.hostname, parts.port, timeout_seconds=timeout_seconds)
+
+
+def _status_at(host: str, port: int, *, timeout_seconds: float) -> dict[str, Any] | None:
+    answer = request(host, port, "/status", timeout_seconds=timeout_seconds)
     if answer is None or answer.status != 200:
         return None
     try:

@@ -10,16 +10,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
+from orchestrator.errors import BadInput
 from orchestrator.plan.diff import Difference, difference
-from orchestrator.plan.plan import Outcome, make_plan
+from orchestrator.plan.plan import Outcome, OutsideNetwork, make_plan
 from orchestrator.plan.ports import PortSearch
 from orchestrator.testnet.folder import TestnetFolder, testnets_root
 from orchestrator.testnet.journal import Journal
 from orchestrator.testnet.locate import CACHE_FOLDER
 from orchestrator.testnet.ports_in_use import PortClaims, blocks_of_others, ephemeral_range, port_is_free
 from orchestrator.topology.topology import Topology, read_topology
+from stratos.client.records import Endpoints
+from stratos.wire.genesis import GenesisError, load_genesis
 
 
 class Planned(Struct, frozen=True):
@@ -64,6 +68,23 @@ def settle_plan(topology: Topology, folder: TestnetFolder, journal: Journal, cla
     return Planned(folder, topology, outcome, difference(outcome.plan, folder.placed()))
 
 
+def read_network(folder: Path) -> OutsideNetwork:
+    """The network of others that a folder describes (stratos_network); raises BadInput."""
+    try:
+        genesis = load_genesis(folder / "genesis.json")
+        endpoints = msgspec.json.decode((folder / "endpoints.json").read_bytes(), type=Endpoints)
+    except (GenesisError, OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f"stratos_network {folder} does not describe a network: {error}; `stratosctl join TICKET` writes it"
+        ) from error
+    if not endpoints.validators or not endpoints.meta:
+        raise BadInput(
+            f"stratos_network {folder} names {len(endpoints.validators)} validators and {len(endpoints.meta)} meta nodes, "
+            "and at least one of each is needed; run `stratosctl join TICKET` again"
+        )
+    return OutsideNetwork(genesis, endpoints)
+
+
 def _make(topology: Topology, folder: TestnetFolder, is_free: Callable[[int], bool]) -> Outcome:
     search = PortSearch(
         hint=str(folder.path),
@@ -73,7 +94,7 @@ def _make(topology: Topology, folder: TestnetFolder, is_free: Callable[[int], bo
     )
     return make_plan(
         topology,
-        folder.existing(),
+        folder.existing(outside=read_network(Path(topology.network)) if topology.network else None),
         search,
         random=os.urandom,
         time_ms=time.time_ns() // 1_000_000,

@@ -19,15 +19,18 @@ from msgspec import Struct
 from orchestrator.errors import EnvironmentFault
 from orchestrator.plan.diff import NodeDifference
 from orchestrator.plan.plan import Plan
+from orchestrator.runtimes.choose import runtime_for
 from orchestrator.runtimes.launch import LaunchedParent
 from orchestrator.runtimes.lean_imports import lean_imports
-from orchestrator.runtimes.process import ProcessRuntime, source_digest
+from orchestrator.runtimes.process import source_digest
+from orchestrator.runtimes.protocol import Runtime
 from orchestrator.testnet.folder import TestnetFolder, files_of, testnets_root
 from orchestrator.testnet.journal import Journal
 from orchestrator.testnet.lock import hold_testnet
 from orchestrator.testnet.planning import Planned, settle_plan, topology_at
 from orchestrator.testnet.ports_in_use import PortClaims, busy_ports
 from orchestrator.testnet.readiness import layer_height, wait_ready
+from orchestrator.topology.topology import PROCESS
 
 REPLACE_SECONDS = 60.0
 Say = Callable[[str], None]
@@ -50,6 +53,8 @@ class UpReport(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
     phases: dict[str, float]
     probe: dict[str, Any] | None
+    quarantined: dict[str, str] = {}
+    """Nodes that could not be worked on, and why; the rest is up."""
 
 
 def _load_verifier() -> None:
@@ -80,14 +85,22 @@ class Raising:
             journal.step("begun", inventory=str(self.source))
             planned = settle_plan(topology, folder, journal, claims)
             self._phase("plan")
-            runtime = ProcessRuntime(folder.path, spawn=topology.spawn, code=source_digest(), launched=self.launched)
-            self.launched = None
+            runtime = self._runtime(planned)
             try:
                 return self._apply(planned, runtime, journal, probe=probe)
             finally:
                 runtime.close()
 
-    def _apply(self, planned: Planned, runtime: ProcessRuntime, journal: Journal, *, probe: bool) -> UpReport:
+    def _runtime(self, planned: Planned) -> Runtime:
+        launched, self.launched = self.launched, None
+        plan = planned.outcome.plan
+        if plan.runtime != PROCESS:
+            if launched is not None:
+                launched.dismiss()
+            return runtime_for(plan, planned.folder.path, say=self.say)
+        return runtime_for(plan, planned.folder.path, launched=launched, code=source_digest(), say=self.say)
+
+    def _apply(self, planned: Planned, runtime: Runtime, journal: Journal, *, probe: bool) -> UpReport:
         folder, plan, ring = planned.folder, planned.outcome.plan, planned.outcome.ring
         leaving = planned.difference.names("removed")
         for name in leaving:
@@ -101,15 +114,16 @@ class Raising:
         started = self._start(plan, runtime, journal)
         self._phase("started")
         patience = planned.topology.ready_seconds
-        founders = [node.name for node in plan.nodes if not node.registers]
+        founders = [node.name for node in plan.nodes if not node.registers and node.name not in runtime.quarantine]
         ready = wait_ready(plan, runtime, deadline_seconds=patience, say=self.say, only=founders)
         journal.step("ready", height=ready.height)
         self._phase("ready")
-        joined = self._register(planned, journal)
-        if len(founders) < len(plan.nodes):
-            wait_ready(plan, runtime, deadline_seconds=patience, say=self.say)
+        joined = self._register(planned, runtime, journal)
+        reachable = [node.name for node in plan.nodes if node.name not in runtime.quarantine]
+        if len(founders) < len(reachable):
+            wait_ready(plan, runtime, deadline_seconds=patience, say=self.say, only=reachable)
         answer: dict[str, Any] | None = None
-        if probe and started:
+        if probe and started and plan.outside is None:  # a participant has no ozone to verify with
             from orchestrator.testnet.verification import put_and_get  # loaded by now, see _load_verifier
 
             answer = put_and_get(folder)
@@ -125,21 +139,22 @@ class Raising:
             nodes={role: sum(node.role == role for node in plan.nodes) for role in ("validator", "meta", "resource")},
             height=ready.height,
             differences=planned.difference.nodes,
-            endpoints={node.name: f"http://{node.config.listen}:{node.config.ports.http}" for node in plan.nodes},
+            endpoints={node.name: node.http for node in plan.nodes},
             notes=tuple(self.notes),
             warnings=plan.warnings,
             phases=self.phases,
             probe=answer,
+            quarantined=dict(runtime.quarantine),
         )
 
     def _phase(self, name: str) -> None:
         self.phases[name] = round(time.time() - self.began, 3)
 
-    def _start(self, plan: Plan, runtime: ProcessRuntime, journal: Journal) -> frozenset[str]:
-        names = [node.name for node in plan.nodes]
+    def _start(self, plan: Plan, runtime: Runtime, journal: Journal) -> frozenset[str]:
         states = runtime.status()
+        names = [node.name for node in plan.nodes if node.name not in runtime.quarantine]
         fresh = [name for name in names if name not in states or states[name].pid == 0]
-        busy = busy_ports(plan, frozenset(fresh))
+        busy = busy_ports(plan, frozenset(fresh)) if plan.runtime == PROCESS else []
         if busy:
             listed = ", ".join(f"{port} of {name}" for name, port in busy)
             raise EnvironmentFault(
@@ -157,7 +172,7 @@ class Raising:
             journal.step("replaced", node=name)
         return frozenset(started)
 
-    def _remove(self, name: str, planned: Planned, runtime: ProcessRuntime, journal: Journal) -> None:
+    def _remove(self, name: str, planned: Planned, runtime: Runtime, journal: Journal) -> None:
         from orchestrator.testnet.registration import (
             leave_register,
         )  # needs the chain's client: only when a node leaves
@@ -169,8 +184,9 @@ class Raising:
         self.notes.append(f"{name} removed: {note}; its home is kept in {aside}")
         journal.step("removed", node=name, note=note)
 
-    def _register(self, planned: Planned, journal: Journal) -> frozenset[str]:
-        joining = [node for node in planned.outcome.plan.nodes if node.registers]
+    def _register(self, planned: Planned, runtime: Runtime, journal: Journal) -> frozenset[str]:
+        plan = planned.outcome.plan
+        joining = [node for node in plan.nodes if node.registers and node.name not in runtime.quarantine]
         if not joining:
             return frozenset()
         from orchestrator.testnet.registration import join_register  # needs the chain's client: only when one joins

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
 
 from orchestrator.errors import EnvironmentFault, PartialFailure
 from orchestrator.plan.plan import START_ORDER, NodePlan, Plan
-from orchestrator.runtimes.process import ProcessRuntime
-from orchestrator.runtimes.protocol import NodeState
-from orchestrator.runtimes.records import NODE_READY
+from orchestrator.runtimes.protocol import NodeState, Runtime
 from orchestrator.testnet.node_status import all_statuses, node_status, request
 
 FIRST_PAUSE_SECONDS = 0.01
@@ -35,15 +33,9 @@ class Ready(Struct, frozen=True):
     meta_height: int
 
 
-class ReadyFile(Struct, frozen=True):
-    """The part of a node's ready.json that is looked at."""
-
-    pid: int
-
-
 def wait_ready(
     plan: Plan,
-    runtime: ProcessRuntime,
+    runtime: Runtime,
     *,
     deadline_seconds: float,
     say: Callable[[str], None],
@@ -55,7 +47,7 @@ def wait_ready(
     Validators and meta nodes must have a height over `above`: one that was replaced has caught up and takes part.
     """
     wanted = [node for node in plan.nodes if only is None or node.name in only]
-    watch = _Watch(wanted, runtime, metas=[node for node in plan.nodes if node.role == "meta"], above=above)
+    watch = _Watch(wanted, runtime, metas=meta_addresses(plan), above=above)
     deadline = time.monotonic() + deadline_seconds
     pause = FIRST_PAUSE_SECONDS
     while True:
@@ -76,7 +68,7 @@ def wait_ready(
 class _Watch:
     """Nodes not ready yet, and the last status of those that are."""
 
-    def __init__(self, nodes: list[NodePlan], runtime: ProcessRuntime, *, metas: list[NodePlan], above: int) -> None:
+    def __init__(self, nodes: list[NodePlan], runtime: Runtime, *, metas: list[tuple[str, int]], above: int) -> None:
         self.nodes = nodes
         self._runtime = runtime
         self._waiting = {node.name: node for node in nodes}
@@ -121,16 +113,12 @@ class _Watch:
         """What can be seen without asking the node."""
         if state is not None and state.state == "failed":
             raise EnvironmentFault(
-                f"{node.name} does not stay up ({state.last_exit}): {last_words(self._runtime.log(node.name))}; "
+                f"{node.name} does not stay up ({state.last_exit}): {last_words(self._runtime.read_log(node.name))}; "
                 "mend that and run `up` again"
             )
         if state is None or state.pid == 0:
             return "is not running" + (f" ({state.last_exit})" if state is not None and state.last_exit else "")
-        try:
-            ready = msgspec.json.decode((self._runtime.home(node.name) / NODE_READY).read_bytes(), type=ReadyFile)
-        except (OSError, msgspec.DecodeError):
-            return "does not serve yet"
-        return None if ready.pid == state.pid else "does not serve yet"
+        return None if self._runtime.serving(node, state) else "does not serve yet"
 
     def _missing(self, node: NodePlan) -> str | None:
         if node.role == "resource":
@@ -154,12 +142,20 @@ def not_ready(role: str, status: dict[str, Any], *, above: int = 0) -> str | Non
     return None
 
 
-def active_holders(metas: Iterable[NodePlan]) -> frozenset[str]:
+def meta_addresses(plan: Plan) -> list[tuple[str, int]]:
+    """(host, port) of the HTTP of every meta node that can be asked, ours first."""
+    found = [node.http_address for node in plan.nodes if node.role == "meta"]
+    for entry in plan.outside.meta if plan.outside is not None else ():
+        parts = urlsplit(entry.http)
+        if parts.hostname and parts.port:
+            found.append((parts.hostname, parts.port))
+    return found
+
+
+def active_holders(metas: Iterable[tuple[str, int]]) -> frozenset[str]:
     """Addresses of the resource nodes that the meta layer gives work to, as the first meta node that answers says."""
     for meta in metas:
-        answer = request(
-            meta.config.listen, meta.config.ports.http, "/stratos/meta/v1/nodes", timeout_seconds=STATUS_SECONDS
-        )
+        answer = request(*meta, "/stratos/meta/v1/nodes", timeout_seconds=STATUS_SECONDS)
         if answer is not None and answer.status == 200:
             holders = msgspec.json.decode(answer.body)["holders"]
             return frozenset(
@@ -183,15 +179,9 @@ def layer_height(plan: Plan, role: str) -> int:
     return max((_height(answer) for answer in answers.values() if answer is not None), default=0)
 
 
-def last_words(log: Path) -> str:
+def last_words(log: bytes) -> str:
     """The last thing a node's log says, for the sentence about its failure."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - 4096))
-            lines: Iterable[bytes] = [line for line in file.read().splitlines() if line.strip()]
-    except OSError:
-        return f"it wrote no log ({log})"
-    for line in reversed(list(lines)):
+    for line in reversed([line for line in log[-4096:].splitlines() if line.strip()]):
         text = line.decode(errors="replace").strip()
         if not text.startswith("{"):
             return text[-300:]
@@ -200,4 +190,4 @@ def last_words(log: Path) -> str:
         except msgspec.DecodeError:
             continue
         return f"{fields.get('event', '')} {fields.get('reason', fields.get('error', ''))}".strip()[:300]
-    return f"its log is empty ({log})"
+    return "its log is empty"

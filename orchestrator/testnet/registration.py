@@ -17,7 +17,7 @@ from orchestrator.chain_api import ChainApi, ChainUnreachable, Committed, Refuse
 from orchestrator.errors import PartialFailure, StratosctlError
 from orchestrator.plan.keys import FAUCET, KeyRing
 from orchestrator.plan.plan import NodePlan
-from orchestrator.runtimes.process import ProcessRuntime
+from orchestrator.runtimes.protocol import Runtime
 from orchestrator.testnet.folder import TestnetFolder
 from stratos.crypto.keys import NodeKey, WalletKey
 from stratos.crypto.signing import sign_bytes
@@ -35,6 +35,8 @@ from stratos.wire.txs import (
 )
 
 ACTIVE_SECONDS = 30.0
+ACTIVE_BLOCKS = 6
+"""Blocks of both layers that pass between a registration and the quorum's activation."""
 LOOK_SECONDS = 0.05
 FEES = 20
 """How many transactions a new owner can pay beside the deposit."""
@@ -48,7 +50,10 @@ class Registrar:
         self.ring = ring
         self.genesis: Genesis = folder.need_genesis()
         self.hash = genesis_hash(self.genesis)
+        self.plan = folder.need_plan()
         self.api = ChainApi(folder.endpoints())
+        blocks = self.genesis.value_consensus.block_seconds + self.genesis.meta_consensus.block_seconds
+        self.patience = ACTIVE_SECONDS + ACTIVE_BLOCKS * blocks
 
     def join(self, node: NodePlan) -> bool:
         """Make the node registered and active; whether anything was left to do. Raises PartialFailure at the deadline."""
@@ -92,8 +97,13 @@ class Registrar:
 
     def _fund(self, node: NodePlan) -> None:
         owner = self.ring.nodes[node.name].owner_key()
-        wanted = (node.deposit_wei or node.stake_wei) + FEES * int(self.genesis.ledger.gas_price_wei)
+        wanted = needed_wei(node, self.genesis)
         short = wanted - self.api.account(owner.text).balance_wei
+        if short > 0 and self.plan.outside is not None:
+            raise PartialFailure(
+                f"the owner wallet {owner.text} of {node.name} has {short} wei less than the {wanted} that deposit and fees "
+                "take; ask the faucet again with `stratosctl join TICKET`, or send them to it, then run `up` again"
+            )
         if short > 0:
             self._must(self._send(self.ring.wallet_key(FAUCET), Send(owner.address, str(short))), node)
 
@@ -123,7 +133,7 @@ class Registrar:
         return self.api.registered_node(node.node, node.role)
 
     def _wait_active(self, node: NodePlan) -> None:
-        deadline = time.monotonic() + ACTIVE_SECONDS
+        deadline = time.monotonic() + self.patience
         while True:
             found = self._found(node)
             if found is not None and found.active:
@@ -131,16 +141,27 @@ class Registrar:
             if time.monotonic() > deadline:
                 state = found.state if found is not None else "not registered"
                 raise PartialFailure(
-                    f"{node.name} is {state} and not active after {ACTIVE_SECONDS:g} s; a quorum of meta nodes decides, "
-                    "look at `stratosctl status` and run `up` again"
+                    f"{node.name} ({node.node}) is {state} and not active after {self.patience:g} s; a quorum of meta nodes "
+                    f"decides{self._votes_wanted(node)}, look at `stratosctl status` and run `up` again"
                 )
             time.sleep(LOOK_SECONDS)
+
+    def _votes_wanted(self, node: NodePlan) -> str:
+        """What others must do for a candidate whose electors are not ours."""
+        if node.role != "meta" or self.plan.outside is None:
+            return ""
+        return f", so ask their owners to run `stratosctl tx vote {node.node} --voter META-NODE --from META-NODE`"
 
     def _must(self, done: Committed, node: NodePlan) -> None:
         if done.code != "ok":
             raise PartialFailure(
                 f"{node.name} could not be registered: {done.error} (transaction {done.hash}); run `up` again"
             )
+
+
+def needed_wei(node: NodePlan, genesis: Genesis) -> int:
+    """What a new node's owner must have: deposit or stake, and fees."""
+    return (node.deposit_wei or node.stake_wei) + FEES * int(genesis.ledger.gas_price_wei)
 
 
 def registration(node: NodePlan, key: NodeKey, owner: WalletKey, network: bytes) -> Message:
@@ -173,7 +194,7 @@ def join_register(
     return frozenset(joined)
 
 
-def leave_register(folder: TestnetFolder, name: str, *, runtime: ProcessRuntime) -> str:
+def leave_register(folder: TestnetFolder, name: str, *, runtime: Runtime) -> str:
     """Take a node that is about to be stopped out of the register; what was done, as a phrase."""
     config = folder.placed().get(name)
     ring = folder.ring()

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct, structs
 
 from orchestrator.chain_api import ChainApi, ChainUnreachable
 from orchestrator.plan.plan import NodePlan, Plan
-from orchestrator.runtimes.process import ProcessRuntime
+from orchestrator.runtimes.choose import runtime_for
 from orchestrator.testnet.folder import TestnetFolder
-from orchestrator.testnet.node_status import all_statuses
+from orchestrator.testnet.node_status import all_statuses, base_status
 from orchestrator.testnet.readiness import not_ready
 
 OURS, OUTSIDE = "ours", "outside"
@@ -62,7 +63,7 @@ class Survey(Struct, frozen=True, kw_only=True):
 def survey(folder: TestnetFolder) -> Survey:
     """Look at the testnet in `folder`; raises BadInput when there is none."""
     plan = folder.need_plan()
-    runtime = ProcessRuntime(folder.path)
+    runtime = runtime_for(plan, folder.path, code="")
     states = runtime.status()
     alive = [node for node in plan.nodes if node.name in states and states[node.name].pid]
     answers = all_statuses(alive)
@@ -85,12 +86,14 @@ def survey(folder: TestnetFolder) -> Survey:
                 last_exit=state.last_exit if state is not None else "",
                 height=_number(answer, "height"),
                 state_root=str((answer or {}).get("state_root", "")),
-                endpoint=f"http://{node.config.listen}:{node.config.ports.http}",
+                endpoint=node.http,
                 details=answer or {},
             )
         )
     notes: list[str] = []
-    nodes += _outside(folder, plan, notes) if any(node.role == "validator" for node in alive) else []
+    asked = plan.outside is not None or any(node.role == "validator" for node in alive)
+    nodes += _outside(folder, plan, notes) if asked else []
+    heights = _heights_outside(plan)
     supervised = runtime.supervised()
     if alive and not supervised:
         notes.append("no supervisor watches over the nodes; run `up` to start one")
@@ -99,14 +102,26 @@ def survey(folder: TestnetFolder) -> Survey:
         folder=str(folder.path),
         running=len(alive),
         total=len(plan.nodes),
-        height=max((node.height for node in nodes if node.role == "validator"), default=0),
-        meta_height=max((node.height for node in nodes if node.role == "meta"), default=0),
+        height=max((node.height for node in nodes if node.role == "validator"), default=heights[0]) or heights[0],
+        meta_height=max((node.height for node in nodes if node.role == "meta"), default=heights[1]) or heights[1],
         state_roots_equal=_agreement(nodes, alive, "validator"),
         meta_state_roots_equal=_agreement(nodes, alive, "meta"),
         supervised=supervised,
         nodes=tuple(nodes),
         notes=tuple(notes),
     )
+
+
+def _heights_outside(plan: Plan) -> tuple[int, int]:
+    """Heights of both layers as the first validator and meta node of others tell that answer; 0 in a testnet of our own."""
+    if plan.outside is None:
+        return 0, 0
+
+    def first(urls: Iterable[str]) -> int:
+        answers = (base_status(url) for url in urls)
+        return next((_number(answer, "height") for answer in answers if answer is not None), 0)
+
+    return first(entry.http for entry in plan.outside.validators), first(entry.http for entry in plan.outside.meta)
 
 
 def roots_equal(nodes: list[NodeView]) -> bool | None:

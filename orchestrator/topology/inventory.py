@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from orchestrator.topology.problems import InvalidInventory
-from orchestrator.topology.raw import RawHost, RawInventory, RawValue, Scalar
+from orchestrator.topology.raw import LOGIN_VARIABLES, RawHost, RawInventory, RawValue, Scalar
 from orchestrator.topology.variables import PREFIX
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ansible.inventory.manager import InventoryManager
     from ansible.parsing.dataloader import DataLoader
 
-CACHE_VERSION = "1"
+CACHE_VERSION = "2"
 _DYNAMIC = (b"$ANSIBLE_VAULT", b"!vault", b"!unsafe", b"{{", b"{%", b"plugin:")
 _STATIC_SUFFIXES = (".yml", ".yaml", ".ini", ".json", "")
 
@@ -177,14 +177,18 @@ def _collect(source: Path, loader: DataLoader, manager: InventoryManager) -> Raw
         ours = {key: merged[key] for key in merged if key.startswith(PREFIX)}
         connection = merged.get("ansible_connection", "ssh")
         address = merged.get("ansible_host", "")
-        plain = _resolve(loader, {**merged, "inventory_hostname": host.name}, [connection, address, *ours.values()])
+        login = {key: merged[key] for key in LOGIN_VARIABLES if key in merged}
+        wanted = [connection, address, *login.values(), *ours.values()]
+        plain = _resolve(loader, {**merged, "inventory_hostname": host.name}, wanted)
+        ways, values = plain[2 : 2 + len(login)], plain[2 + len(login) :]
         hosts.append(
             RawHost(
                 str(host.name),
                 tuple(str(group.name) for group in sort_groups(host.get_groups()) if group.name != "all"),
                 str(plain[0]),
                 str(plain[1]),
-                {str(key): RawValue(value, origin[key]) for key, value in zip(ours, plain[2:], strict=True)},
+                {str(key): RawValue(value, origin[key]) for key, value in zip(ours, values, strict=True)},
+                {str(key): str(value) for key, value in zip(login, ways, strict=True) if value is not None},
             )
         )
     empty = {

@@ -7,6 +7,17 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+LOGIN_VARIABLES = (
+    "ansible_user",
+    "ansible_port",
+    "ansible_ssh_private_key_file",
+    "ansible_private_key_file",
+    "ansible_ssh_common_args",
+    "ansible_ssh_extra_args",
+    "ansible_become",
+)
+"""What is needed to reach a host again without Ansible; passwords are not among them, so they are never written down."""
+
 Scalar = str | int | float | bool | None | list[object] | dict[str, object]
 
 
@@ -18,13 +29,15 @@ class RawValue(Struct, frozen=True):
 
 
 class RawHost(Struct, frozen=True):
-    """One inventory host. `groups` holds every group it is in, without `all`, in Ansible's order."""
+    """One inventory host. `groups` holds every group it is in, without `all`, in Ansible's order; `login` how Ansible
+    gets there (LOGIN_VARIABLES), never a password."""
 
     name: str
     groups: tuple[str, ...]
     connection: str
     address: str
     variables: dict[str, RawValue]
+    login: dict[str, str] = {}
 
 
 class RawInventory(Struct, frozen=True):

@@ -41,11 +41,11 @@ def membership(raw: RawInventory) -> Iterator[Problem]:
         if roles and not _NODE_NAME.fullmatch(host.name):
             allowed = "allowed: lower-case letters, digits, '.', '_', '-', at most 63, starting with a letter or digit"
             yield Problem(host=f"host {host.name}", variable="name", value=repr(host.name), allowed=allowed)
-        if roles and host.connection != "local":
-            allowed = "allowed: local (nodes run as processes of this machine); set ansible_connection: local under all: vars:"
-            yield Problem(
-                host=f"host {host.name}", variable="ansible_connection", value=host.connection, allowed=allowed
-            )
+    if any("stratos_network" in host.variables for host in raw.hosts):
+        if not any(group in host.groups for host in raw.hosts for group in ROLES):
+            allowed = f"at least one host in {', '.join(ROLES)} takes part in the network"
+            yield Problem(host="testnet", variable="hosts", value="none", allowed=allowed)
+        return
     for group in ROLES:
         if not any(group in host.groups for host in raw.hosts):
             yield Problem(
@@ -53,11 +53,59 @@ def membership(raw: RawInventory) -> Iterator[Problem]:
             )
 
 
+def connections(raw: RawInventory, runtime: str) -> Iterator[Problem]:
+    """Every node's host is reached in a way that the runtime can serve."""
+    allowed = {
+        "process": ("local",),
+        "docker": ("local",),
+        "machines": ("ssh", "smart", "paramiko", "paramiko_ssh", "local"),
+    }[runtime]
+    for host in raw.hosts:
+        if any(group in host.groups for group in ROLES) and host.connection not in allowed:
+            yield Problem(
+                host=f"host {host.name}",
+                variable="ansible_connection",
+                value=host.connection,
+                allowed=f"allowed with stratos_runtime {runtime}: {' or '.join(allowed)}",
+            )
+
+
+def _tolerance(topology: Topology, role: str, warnings: list[str]) -> None:
+    """A layer of n nodes goes on without (n - 1) // 3 of them: sizes between two such steps add cost and no safety."""
+    count = len(topology.of_role(role))
+    if count < 4:
+        warnings.append(
+            f"{count} {role} node{'s' * (count > 1)}: fewer than 4 cannot lose one and go on; add hosts to the group"
+        )
+    elif count % 3 != 1:
+        spare = (count - 1) // 3
+        warnings.append(
+            f"{count} {role} nodes can lose {spare}, as {3 * spare + 1} can; {3 * spare + 4} could lose {spare + 1}"
+        )
+
+
+def _ports(topology: Topology, problems: list[Problem]) -> None:
+    """Two nodes of one role on one machine never ask for the same ports."""
+    taken: dict[tuple[str, str, int], str] = {}
+    for node in topology.nodes:
+        if node.port_slot < 0 or topology.runtime == "process":
+            continue
+        place = (node.machine if topology.runtime == "machines" else node.name, node.role, node.port_slot)
+        first = taken.setdefault(place, node.name)
+        if first != node.name:
+            allowed = f"{first} on the same machine has these ports already; give it another slot or none"
+            problems.append(_node_problem(node, "stratos_port_slot", str(node.port_slot), allowed))
+
+
 def whole(topology: Topology) -> Findings:
     """Rules over all nodes together."""
     problems: list[Problem] = []
     warnings: list[str] = []
     validators, meta, resource = (topology.of_role(role) for role in ("validator", "meta", "resource"))
+    _ports(topology, problems)
+    _one_faucet(topology, problems)
+    if topology.network:  # what the network is, its own genesis says
+        return Findings(problems, warnings)
     _sizes(topology, validators, problems)
     _supply(topology, problems)
     _timing(topology, problems)
@@ -68,16 +116,22 @@ def whole(topology: Topology) -> Findings:
         problems.append(Problem(host="testnet", variable="stratos_copies", value=str(copies), allowed=allowed))
     elif copies < 4:
         warnings.append(f"stratos_copies is {copies}: the protocol wants more than three copies of a slice at any time")
-    if len(meta) < 4:
-        warnings.append(f"{len(meta)} meta nodes: fewer than 4 cannot lose one and go on; add hosts to group meta")
-    if len(validators) < 4:
-        warnings.append(
-            f"{len(validators)} validators: fewer than 4 cannot lose one and go on; add hosts to group validators"
-        )
+    _tolerance(topology, "meta", warnings)
+    _tolerance(topology, "validator", warnings)
     for name, count in Counter(node.host for node in meta).items():
         if count > 1:
             warnings.append(f"{count} meta nodes share the host label {name} and would fail together")
     return Findings(problems, warnings)
+
+
+def _one_faucet(topology: Topology, problems: list[Problem]) -> None:
+    """The faucet's wallet has one sequence and its limits one book, so one node has them."""
+    named = [node for node in topology.nodes if node.faucet]
+    for node in named[1:] if not topology.network else named:
+        allowed = (
+            f"{named[0].name} serves the faucet already" if node is not named[0] else "only in a testnet of your own"
+        )
+        problems.append(_node_problem(node, "stratos_faucet", "true", allowed))
 
 
 def _sizes(topology: Topology, validators: tuple[NodeSpec, ...], problems: list[Problem]) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+import orchestrator
 from orchestrator.topology import rules
 from orchestrator.topology.inventory import load_inventory
+from orchestrator.topology.machine import Machine, machine_of, machines_of
 from orchestrator.topology.problems import InvalidInventory, Problem
 from orchestrator.topology.raw import RawHost, RawInventory, RawValue
 from orchestrator.topology.variables import (
@@ -32,11 +34,14 @@ from stratos.wire.genesis import ConsensusParams, LedgerParams, MetaParams
 
 META_DEPOSIT_WEI = 100 * WEI_PER_STOS
 TIER_DEPOSIT_WEI = {1: 800 * WEI_PER_STOS, 2: 1_600 * WEI_PER_STOS, 3: 3_200 * WEI_PER_STOS}
+PROCESS, DOCKER, MACHINES = "process", "docker", "machines"
+"""Where nodes run (stratos_runtime)."""
 ROLE_OF_GROUP = {"validators": "validator", "meta": "meta", "resource": "resource"}
 
 
 class NodeSpec(Struct, frozen=True, kw_only=True):
-    """One node to operate. `host` is the machine label; `stake_wei` is a validator's, `deposit_wei` the others'."""
+    """One node to operate. `host` is the label that keeps copies apart, `machine` where it is operated; `stake_wei` is a
+    validator's, `deposit_wei` the others'. Limits of 0 are none."""
 
     name: str
     role: str
@@ -50,6 +55,22 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
     tier: int = 0
     deposit_wei: int = 0
     disk_bytes: int = 0
+    machine: str = ""
+    port_slot: int = -1
+    cpus: float = 0.0
+    memory_bytes: int = 0
+    bandwidth_mbit: int = 0
+    faucet: bool = False
+    """Whether this meta node serves the faucet."""
+
+
+class FaucetLimits(Struct, frozen=True, kw_only=True):
+    """What the faucet may give: to a wallet without a ticket a day, to all a day, ever, and payments a day to one network."""
+
+    open_wei: int = 0
+    day_wei: int = 0
+    total_wei: int = 0
+    address_requests: int = 1
 
 
 class GenesisSettings(Struct, frozen=True, kw_only=True):
@@ -66,6 +87,8 @@ class Topology(Struct, frozen=True, kw_only=True):
 
     name: str
     source: str
+    runtime: str = PROCESS
+    image: str = ""
     spawn: str
     slice_transport: str
     port_base: int
@@ -78,6 +101,11 @@ class Topology(Struct, frozen=True, kw_only=True):
     nodes: tuple[NodeSpec, ...]
     load_hosts: tuple[str, ...] = ()
     monitor_hosts: tuple[str, ...] = ()
+    machines: tuple[Machine, ...] = ()
+    """Every machine of the inventory, those of load and monitor hosts too."""
+    faucet: FaucetLimits = FaucetLimits()
+    network: str = ""
+    """Folder of a network run by others that these nodes take part in; empty: this inventory is the whole testnet."""
     warnings: tuple[str, ...] = ()
 
     def of_role(self, role: str) -> tuple[NodeSpec, ...]:
@@ -94,6 +122,17 @@ def default_name(source: str) -> str:
     return Path(source).resolve().name.split(".")[0].lower()
 
 
+def default_runtime(raw: RawInventory) -> str:
+    """Processes when every node's host is reached by `local`, machines otherwise."""
+    nodes = [host for host in raw.hosts if _role_of(host)]
+    return PROCESS if all(host.connection == "local" for host in nodes) else MACHINES
+
+
+def default_image() -> str:
+    """The image of the nodes of this version."""
+    return f"stratos-node:{orchestrator.__version__}"
+
+
 def topology_of(raw: RawInventory) -> Topology:
     """The topology a raw inventory describes; raises InvalidInventory."""
     problems: list[Problem] = list(rules.membership(raw))
@@ -105,12 +144,18 @@ def topology_of(raw: RawInventory) -> Topology:
     values = {host.name: _parse_host(host, problems) for host in members}
     settings = _testnet_values(members, values, problems)
     nodes = tuple(_node(host, values[host.name]) for role in ROLES for host in members if _role_of(host) == role)
+    network = str(settings["stratos_network"])
+    nodes = _choose_faucet(nodes, values, wanted=not network and int(settings["stratos_faucet_stos"]) > 0)
     name = str(settings["stratos_testnet"]) or default_name(raw.source)
+    runtime = str(settings["stratos_runtime"]) or default_runtime(raw)
+    problems += rules.connections(raw, runtime)
     if problems:
         raise InvalidInventory.of(raw.source, problems)
     topology = Topology(
         name=name,
         source=raw.source,
+        runtime=runtime,
+        image=str(settings["stratos_image"]) or default_image(),
         spawn=str(settings["stratos_spawn"]),
         slice_transport=str(settings["stratos_slice_transport"]),
         port_base=int(settings["stratos_port_base"]),
@@ -123,6 +168,14 @@ def topology_of(raw: RawInventory) -> Topology:
         nodes=nodes,
         load_hosts=tuple(host.name for host in members if "load" in host.groups),
         monitor_hosts=tuple(host.name for host in members if "monitor" in host.groups),
+        machines=machines_of(members),
+        faucet=FaucetLimits(
+            open_wei=int(settings["stratos_faucet_open_stos"]),
+            day_wei=int(settings["stratos_faucet_day_stos"]),
+            total_wei=int(settings["stratos_faucet_total_stos"]),
+            address_requests=int(settings["stratos_faucet_address_requests"]),
+        ),
+        network=str((Path(raw.source).resolve().parent / network).resolve()) if network else "",
     )
     findings = rules.whole(topology)
     if findings.problems:
@@ -132,6 +185,17 @@ def topology_of(raw: RawInventory) -> Topology:
 
 def _role_of(host: RawHost) -> str | None:
     return next((group for group in ROLES if group in host.groups), None)
+
+
+def _choose_faucet(
+    nodes: tuple[NodeSpec, ...], values: dict[str, dict[str, Value]], *, wanted: bool
+) -> tuple[NodeSpec, ...]:
+    """The meta nodes that are named serve the faucet; when none is, the first one that does not refuse."""
+    asked = {node.name: values[node.name].get("stratos_faucet") for node in nodes if node.role == "meta"}
+    chosen = [name for name, value in asked.items() if value]
+    if not chosen and wanted:
+        chosen = [name for name, value in asked.items() if value is None][:1]
+    return tuple(msgspec.structs.replace(node, faucet=node.name in chosen) for node in nodes)
 
 
 def _parse_host(host: RawHost, problems: list[Problem]) -> dict[str, Value]:
@@ -212,9 +276,9 @@ def _node(host: RawHost, values: dict[str, Value]) -> NodeSpec:
     return NodeSpec(
         name=host.name,
         role=ROLE_OF_GROUP[group],
-        host=value("stratos_host") or host.name,
+        host=value("stratos_host") or (machine_of(host) if host.connection != "local" else host.name),
         region=value("stratos_region"),
-        address=host.address or "127.0.0.1",
+        address=value("stratos_address") or host.address or ("127.0.0.1" if host.connection == "local" else host.name),
         connection=host.connection,
         log_level=value("stratos_log_level"),
         stake_wei=value("stratos_stake_stos") if group == "validators" else 0,
@@ -222,4 +286,9 @@ def _node(host: RawHost, values: dict[str, Value]) -> NodeSpec:
         tier=tier,
         deposit_wei=0 if group == "validators" else value("stratos_deposit_stos") or default_deposit,
         disk_bytes=value("stratos_disk") if group == "resource" else 0,
+        machine=machine_of(host),
+        port_slot=value("stratos_port_slot"),
+        cpus=value("stratos_cpus"),
+        memory_bytes=value("stratos_memory"),
+        bandwidth_mbit=value("stratos_bandwidth_mbit"),
     )

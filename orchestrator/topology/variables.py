@@ -55,6 +55,18 @@ def seconds(minimum: float, maximum: float) -> Kind:
     return Kind(parse, f"seconds from {minimum:g} to {maximum:g}")
 
 
+def decimal(minimum: float, maximum: float) -> Kind:
+    """A plain number; 0 stands for "no limit"."""
+
+    def parse(value: object) -> float | None:
+        if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", str(value)):
+            return None
+        number = float(str(value))
+        return number if number == 0 or minimum <= number <= maximum else None
+
+    return Kind(parse, f"a number from {minimum:g} to {maximum:g}, or 0")
+
+
 def stos(minimum: str, maximum: int = 10**8) -> Kind:
     """An amount in STOS; parsed to wei."""
     lowest = int(Decimal(minimum) * WEI_PER_STOS)
@@ -153,6 +165,21 @@ def _genesis(name: str, kind: Kind, target: str, doc: str) -> Variable:
 _ROWS: tuple[Variable, ...] = (
     Variable("stratos_testnet", label(_NAME), "", TESTNET, "name of the testnet; default: the inventory file's name"),
     Variable(
+        "stratos_runtime",
+        choice("process", "docker", "machines"),
+        "",
+        TESTNET,
+        "where nodes run: processes here, containers of one engine, machines over SSH; "
+        "default: process when every connection is local, else machines",
+    ),
+    Variable(
+        "stratos_image",
+        label("an image NAME:TAG", r"[a-z0-9][a-z0-9._/-]{0,127}:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"),
+        "",
+        TESTNET,
+        "container image of the nodes; default: stratos-node with this version's tag",
+    ),
+    Variable(
         "stratos_spawn",
         choice("fork", "exec"),
         "fork",
@@ -165,7 +192,15 @@ _ROWS: tuple[Variable, ...] = (
         integer(0, 65_000),
         0,
         TESTNET,
-        "first port of the block; 0: a free block outside the ephemeral range",
+        "processes: first port of the block; 0: a free block outside the ephemeral range",
+    ),
+    Variable(
+        "stratos_network",
+        label("a path", r"[^\0\n]{1,4096}"),
+        "",
+        TESTNET,
+        "folder with genesis.json and endpoints.json of a network run by others, that our nodes take part in; "
+        "relative to the inventory",
     ),
     Variable("stratos_user_stos", stos("0"), 100_000 * WEI_PER_STOS, TESTNET, "what the wallet `user` owns at genesis"),
     Variable(
@@ -181,6 +216,28 @@ _ROWS: tuple[Variable, ...] = (
         10_000_000 * WEI_PER_STOS,
         TESTNET,
         "what the wallet `faucet` owns; it funds nodes added later",
+    ),
+    Variable(
+        "stratos_faucet_open_stos",
+        stos("0"),
+        100 * WEI_PER_STOS,
+        TESTNET,
+        "what the faucet gives a wallet without a join ticket in 24 hours; 0: tickets only",
+    ),
+    Variable(
+        "stratos_faucet_day_stos",
+        stos("0"),
+        200_000 * WEI_PER_STOS,
+        TESTNET,
+        "what the faucet gives all wallets together in 24 hours",
+    ),
+    Variable("stratos_faucet_total_stos", stos("0"), 5_000_000 * WEI_PER_STOS, TESTNET, "what the faucet ever gives"),
+    Variable(
+        "stratos_faucet_address_requests",
+        integer(1, 1_000_000),
+        20,
+        TESTNET,
+        "payments of the faucet to one network of source addresses (/24, or /64 of IPv6) in 24 hours",
     ),
     Variable(
         "stratos_owner_stos",
@@ -374,11 +431,48 @@ _ROWS: tuple[Variable, ...] = (
     ),
     # one node
     Variable(
+        "stratos_faucet",
+        boolean(),
+        None,
+        NODE,
+        "whether this meta node serves the faucet and is given its key; default: the first one of the group does",
+        ("meta",),
+    ),
+    Variable(
         "stratos_host",
         label(_NAME),
         "",
         NODE,
         "machine label: two copies of a slice never share one; default: the node's own name",
+    ),
+    Variable(
+        "stratos_address",
+        label("a host name or an address", r"[A-Za-z0-9]([A-Za-z0-9.:_-]{0,252})"),
+        "",
+        NODE,
+        "address at which others reach the node; default: ansible_host",
+    ),
+    Variable(
+        "stratos_port_slot",
+        integer(0, 99),
+        -1,
+        NODE,
+        "containers and machines: ports are the public ones plus ten times this; default: the first free slot",
+    ),
+    Variable("stratos_cpus", decimal(0.05, 1_024), 0.0, NODE, "processors a node may use; 0: no limit"),
+    Variable(
+        "stratos_memory",
+        size(64 * limits.MIB, 1024 * 1024 * limits.GIB),
+        0,
+        NODE,
+        "memory a node may use; default: no limit",
+    ),
+    Variable(
+        "stratos_bandwidth_mbit",
+        integer(0, 1_000_000),
+        0,
+        NODE,
+        "containers: Mbit/s a node may send and may receive; 0: no limit",
     ),
     Variable("stratos_region", label(_NAME), "", NODE, "region label: copies prefer different ones"),
     Variable("stratos_log_level", choice("debug", "info", "warning", "error"), "info", NODE, "how much the node logs"),

@@ -175,7 +175,6 @@ class ValidatorNode:
         self.mesh.set_peers([mesh_peer(entry) for entry in config.peers])
         await self.host.start()
         registry = node_registry(
-            config=config,
             network=self.ledger.genesis.network,
             home=self.home,
             health=self.health,

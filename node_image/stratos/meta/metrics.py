@@ -121,7 +121,7 @@ def _reports(state: Reader, now_ms: int) -> Iterator[Metric]:
 
 def _holders(state: Reader) -> Iterator[Metric]:
     """Resource nodes by status, and the score of each that counts."""
-    holders = all_holders(state)
+    holders = list(all_holders(state))
     found = Counter(holder.status for holder in holders)
     yield labelled(
         f"{PREFIX}_holders", "Resource nodes by status", "status", {status: found[status] for status in STATUSES}

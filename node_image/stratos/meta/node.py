@@ -5,6 +5,7 @@ they are there. Stopping is the reverse and loses nothing that was ordered.
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,10 @@ from stratos.meta.challenger import Challenger
 from stratos.meta.duties import Duties
 from stratos.meta.entries import entry_hash
 from stratos.meta.errors import InvariantBroken
+from stratos.meta.faucet import Faucet
+from stratos.meta.faucet_book import FaucetJournal
+from stratos.meta.faucet_chain import ValidatorDoor
+from stratos.meta.faucet_http import add_faucet
 from stratos.meta.http_reads import add_http_reads
 from stratos.meta.intake import Intake
 from stratos.meta.machine import get_clock
@@ -173,6 +178,8 @@ class MetaNode:
             key=self.key,
             tls=tls if config.slice_transport == "tls" else None,
         )
+        self.faucet_door: ValidatorDoor | None = None
+        self.faucet = self._open_faucet(tls)
         self.http: HttpServer | None = None
         self.blocks = 0
         """Blocks committed by this process."""
@@ -192,7 +199,6 @@ class MetaNode:
         self._update_mesh()
         await self.host.start()
         registry = node_registry(
-            config=config,
             network=self.genesis.network,
             home=self.home,
             health=self.health,
@@ -200,6 +206,9 @@ class MetaNode:
         )
         app = build_app(status=self.status, health=self.health, registry=registry)
         add_http_reads(app, application=self.application, reads=self.reads)
+        add_faucet(app, self.faucet)
+        if self.faucet is not None:
+            self.faucet.add_metrics(registry)
         self.http = HttpServer(app)
         http = await self.http.start(config.listen, config.ports.http)
         self._tasks = [
@@ -215,6 +224,8 @@ class MetaNode:
         for task in self._tasks:
             task.cancel()
         self.challenger.close()
+        if self.faucet_door is not None:
+            await self.faucet_door.close()
         await self.host.stop()
         await self.mesh.close()
         await self.server.close()
@@ -260,6 +271,25 @@ class MetaNode:
                 "look at the other meta nodes"
             )
         return None
+
+    def _open_faucet(self, tls: ssl.SSLContext) -> Faucet | None:
+        """The faucet, on the one node whose config has it; its wallet is a file that no other node is given."""
+        settings = self.config.faucet
+        if settings is None:
+            return None
+        self.faucet_door = ValidatorDoor(
+            key=self.key, genesis_hash=self.genesis_hash, tls=tls, validators=self.config.validators
+        )
+        return Faucet(
+            settings=settings,
+            wallet=load_wallet_key(self.home / "faucet.key"),
+            genesis_hash=self.genesis_hash,
+            fee_wei=int(self.genesis.ledger.gas_price_wei),
+            window_ms=1000 * self.genesis.meta.request_window_seconds,
+            journal=FaucetJournal(self.home / "data" / "faucet.jsonl"),
+            chain=self.faucet_door,
+            wall_ms=lambda: time.time_ns() // 1_000_000,
+        )
 
     def _work_available(self) -> None:
         if self.application.has_work():

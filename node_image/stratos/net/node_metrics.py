@@ -2,7 +2,8 @@
 
 Everything is read when somebody scrapes and nothing is kept up to date in between, so numbers that nobody asks for cost
 nothing. Names are `stratos_<room>_<what>_<unit>`; what only grows is a counter and ends in `_total`. What describes
-a node rather than measures it (version, role, network, transport) is a label of the one `stratos_node_info`.
+a node rather than measures it (version, network) is a label of the one `stratos_node_info`. The labels job, instance,
+testnet, node, role, region and machine belong to whoever scrapes and are never exported.
 """
 
 import os
@@ -15,7 +16,6 @@ from prometheus_client.registry import Collector
 
 from stratos import __version__
 from stratos.net.http import HealthSource
-from stratos.wire.config import NodeConfig
 
 Reading = tuple[str, str, float]
 """(name without prefix, HELP text, value)"""
@@ -57,7 +57,7 @@ class ScrapeCollector(Collector):
 
 
 def node_registry(
-    *, config: NodeConfig, network: str, home: Path, health: HealthSource, read: Callable[[], Iterable[Metric]]
+    *, network: str, home: Path, health: HealthSource, read: Callable[[], Iterable[Metric]]
 ) -> CollectorRegistry:
     """The registry behind /metrics: the process, what all nodes have, and the role's own `read`."""
     registry = CollectorRegistry()
@@ -65,8 +65,7 @@ def node_registry(
 
     def common() -> Iterator[Metric]:
         about = "What this node is; the value is always 1"
-        told = {"version": __version__, "role": config.role, "node": config.name, "network": network}
-        yield InfoMetricFamily("stratos_node", about, value=told)
+        yield InfoMetricFamily("stratos_node", about, value={"version": __version__, "network": network})
         disk = os.statvfs(home)
         yield from gauges(
             "stratos_node",

@@ -132,7 +132,6 @@ class ResourceNode:
         self.server.start(config.listen, config.ports.bulk)
         self.started = time.monotonic()
         registry = node_registry(
-            config=config,
             network=self.genesis.network,
             home=self.home,
             health=self.health,

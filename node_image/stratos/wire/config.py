@@ -63,6 +63,21 @@ class LimitSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     bulk_threads: Annotated[int, Meta(ge=1, le=256)] = 8
 
 
+class FaucetSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bounds on what the faucet of a meta node gives away; its wallet is `faucet.key` in the home. A day is 24 hours."""
+
+    coordinator: HexKey
+    """Whose tickets it honours."""
+    open_wei: Amount = "0"
+    """What a wallet without a ticket may get a day; "0": tickets only."""
+    day_wei: Amount
+    """What all wallets together may get a day."""
+    total_wei: Amount
+    """What the faucet ever gives."""
+    address_requests: Annotated[int, Meta(ge=1, le=1_000_000)] = 20
+    """Payments a day to one network of source addresses (/24, or /64 of IPv6)."""
+
+
 class NodeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One node. `peers` are the others of its own layer; `validators` and `meta` are the entry points to the layers
     that the bridge, the submitter and resource nodes talk to."""
@@ -85,6 +100,8 @@ class NodeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Deposit with which a resource node that the chain does not know registers itself (owner: wallet.key); "0": it waits."""
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
     limits: LimitSettings = LimitSettings()
+    faucet: FaucetSettings | None = None
+    """Set on the one meta node that serves the faucet."""
 
 
 def load_config(path: Path) -> NodeConfig:
@@ -106,8 +123,10 @@ def load_config(path: Path) -> NodeConfig:
 
 
 def dump_config(config: NodeConfig) -> bytes:
-    """The file form of a config: JSON, sorted keys, two spaces."""
-    return json.dumps(msgspec.to_builtins(config), indent=2, sort_keys=True).encode() + b"\n"
+    """The file form of a config: JSON, sorted keys, two spaces. A node without a faucet says nothing about one, so its
+    file is the one that earlier programs know."""
+    fields = {name: value for name, value in msgspec.to_builtins(config).items() if name != "faucet" or value}
+    return json.dumps(fields, indent=2, sort_keys=True).encode() + b"\n"
 
 
 def split_endpoint(endpoint: str) -> tuple[str, int]:

@@ -137,7 +137,7 @@ def test_every_problem_is_reported_at_once(problems: Callable[[str], tuple[Probl
           children:
             validators: {hosts: {v1: {stratos_tier: 2}, both: }}
             meta: {hosts: {both: }}
-            resource: {hosts: {r1: {stratos_tier: 4}, r2: {ansible_connection: ssh}}, vars: {stratos_copies: 2}}
+            resource: {hosts: {r1: {stratos_tier: 4}, r2: {ansible_connection: winrm}}, vars: {stratos_copies: 2}}
             elsewhere: {hosts: {stray: }}
         """
     )
@@ -148,7 +148,7 @@ def test_every_problem_is_reported_at_once(problems: Callable[[str], tuple[Probl
         ("host v1", "stratos_tier = 2", "only for hosts of group resource"),
         ("host both", "validators and meta", "one node is one inventory name"),
         ("host r1", "stratos_tier = 4", "an integer from 1 to 3"),
-        ("host r2", "ansible_connection = ssh", "local"),
+        ("host r2", "ansible_connection = winrm", "local"),
         ("host r1", "stratos_copies = 2 (set on group resource)", "set it under all: vars:"),
         ("host stray", "elsewhere", "validators, meta, resource, load, monitor"),
     ]
@@ -214,9 +214,16 @@ def test_a_validator_with_two_thirds_of_all_stake_is_an_error(problems: Callable
 def test_small_layers_are_a_warning(read: Read) -> None:
     """Fewer than four meta nodes or validators work, but cannot lose one, and the user is told."""
     warnings = read(SMALL).warnings
-    assert any("1 meta nodes" in warning for warning in warnings)
-    assert any("1 validators" in warning for warning in warnings)
+    assert any("1 meta node:" in warning for warning in warnings)
+    assert any("1 validator node:" in warning for warning in warnings)
     assert any("stratos_copies is 2" in warning for warning in warnings)
+
+
+def test_sizes_that_add_no_safety_are_a_warning(read: Read) -> None:
+    """Six validators can lose one, as four can: the user is told what seven would give."""
+    text = SMALL.replace("validators: {hosts: {v1: }}", 'validators: {hosts: {"v[1:6]": }}')
+    assert text != SMALL, "the small inventory has one validator v1"
+    assert any("6 validator nodes can lose 1, as 4 can; 7 could lose 2" in warning for warning in read(text).warnings)
 
 
 def test_a_variable_on_a_group_without_hosts_is_an_error(problems: Callable[[str], tuple[Problem, ...]]) -> None:

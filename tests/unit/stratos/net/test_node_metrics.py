@@ -10,7 +10,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stratos import __version__
 from stratos.net.node_metrics import counters, gauges, labelled, node_registry
-from stratos.wire.config import NodeConfig
 
 
 def registry(home: Path, *, health: str | None = None, height: list[int] | None = None) -> CollectorRegistry:
@@ -21,8 +20,7 @@ def registry(home: Path, *, health: str | None = None, height: list[int] | None 
         yield from counters("stratos_chain", [("blocks", "Blocks committed", 3)])
         yield labelled("stratos_meta_holders", "Resource nodes by status", "status", {"active": 2, "removed": 0})
 
-    config = NodeConfig(name="v1", role="validator", network_address="127.0.0.1:1")
-    return node_registry(config=config, network="net", home=home, health=lambda: health, read=read)
+    return node_registry(network="net", home=home, health=lambda: health, read=read)
 
 
 def test_every_sample_has_a_help_text_and_a_type(tmp_path: Path) -> None:
@@ -41,8 +39,8 @@ def test_numbers_are_read_when_somebody_scrapes(tmp_path: Path) -> None:
 
 
 def test_what_a_node_is_stands_in_the_labels_of_one_metric(tmp_path: Path) -> None:
-    """Version, role, name and network are labels of stratos_node_info."""
-    labels = {"version": __version__, "role": "validator", "node": "v1", "network": "net"}
+    """Version and network are labels of stratos_node_info."""
+    labels = {"version": __version__, "network": "net"}
     assert registry(tmp_path).get_sample_value("stratos_node_info", labels) == 1
 
 

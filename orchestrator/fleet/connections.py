@@ -1,0 +1,429 @@
+"""Connections to machines for day-two commands: one per machine, kept for the process, many used at once.
+
+`connect` gives a fabric connection that goes the way the inventory says (user, port, key, jump host, known hosts). Host keys are checked
+strictly unless the inventory's ssh arguments say otherwise. Commands run through `run` and `run_all` rather than through fabric's own `run`, because that
+feeds stdin a character at a time and mixes text with bytes; here stdin and stdout are bytes and a deadline ends the wait whatever the
+other side does. A machine of connection `local` is this machine and needs no SSH. `run_all` never waits for a late host longer than its time: the
+thread that hangs is left behind and the host is reported.
+"""
+
+from __future__ import annotations
+
+import queue
+import shlex
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from msgspec import Struct
+
+from orchestrator.errors import StratosctlError
+from orchestrator.fleet.failures import (
+    BROKEN,
+    WRONG_KEY,
+    Failure,
+    HostFailed,
+    Way,
+    failure_of,
+    sudo_failure,
+    timed_out,
+)
+from orchestrator.fleet.ssh_options import SshOptions, parse_jump, parse_ssh_options
+
+if TYPE_CHECKING:
+    import fabric
+    import paramiko
+
+T = TypeVar("T")
+CONNECT_SECONDS = 10.0
+AT_ONCE = 32
+GRACE_SECONDS = 2.0
+_CHUNK = 1 << 16
+
+
+class SshTarget(Protocol):
+    """What of a machine decides how it is reached; `topology.Machine` is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def connection(self) -> str: ...
+    @property
+    def user(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def key_file(self) -> str: ...
+    @property
+    def ssh_args(self) -> str: ...
+    @property
+    def become(self) -> bool: ...
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """A command that ran to its end; `code` is its exit code."""
+
+    machine: str
+    command: str
+    code: int
+    stdout: bytes
+    stderr: bytes
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """stdout as text without the last line's end."""
+        return self.stdout.decode(errors="replace").rstrip("\n")
+
+    @property
+    def said(self) -> str:
+        """stderr as text."""
+        return self.stderr.decode(errors="replace").strip()
+
+
+class UnknownHostKey(Exception):
+    """The host's key is in none of the known-hosts files."""
+
+
+class RefuseUnknown:
+    """A paramiko policy: a key that is not known ends the connection."""
+
+    def missing_host_key(self, client: object, hostname: str, key: object) -> None:
+        raise UnknownHostKey(hostname)
+
+
+_open: dict[tuple[object, ...], fabric.Connection] = {}
+_open_lock = threading.Lock()
+
+
+def connect(machine: SshTarget, *, timeout: float = CONNECT_SECONDS) -> fabric.Connection:
+    """An open connection to a machine, the same one each time; raises HostFailed."""
+    key = (machine.address, machine.user, machine.port, machine.key_file, machine.ssh_args)
+    with _open_lock:
+        known = _open.get(key)
+    if known is not None and known.is_connected:
+        return known
+    connection, way = _prepare(machine, timeout)
+    try:
+        connection.open()
+        assert connection.transport is not None
+        connection.transport.set_keepalive(15)
+    except Exception as error:
+        _close_quietly(connection)
+        raise HostFailed(failure_of(error, way)) from error
+    with _open_lock:
+        _open[key] = connection
+    return connection
+
+
+def close_all() -> None:
+    """Close every connection this process keeps."""
+    with _open_lock:
+        connections = list(_open.values())
+        _open.clear()
+    for connection in connections:
+        _close_quietly(connection)
+
+
+def run(machine: SshTarget, command: str, *, timeout: float, sudo: bool = False, stdin: bytes = b"") -> Result:
+    """Run a shell command on a machine, as root with `sudo`; raises HostFailed. A non-zero exit code is a result, not a failure."""
+    began = time.monotonic()
+    wrapped = _as_root(machine, command) if sudo else command
+    if machine.connection == "local":
+        code, out, err = _run_here(machine, command, wrapped, stdin, timeout)
+    else:
+        code, out, err = _run_there(machine, command, wrapped, stdin, timeout)
+    if sudo and code != 0:
+        refused = sudo_failure(machine.name, machine.user or "the login user", err.decode(errors="replace"))
+        if refused is not None:
+            raise HostFailed(refused)
+    return Result(
+        machine=machine.name, command=command, code=code, stdout=out, stderr=err, seconds=time.monotonic() - began
+    )
+
+
+def run_all(
+    machines: Iterable[SshTarget],
+    command: str,
+    *,
+    timeout: float,
+    say: Callable[[str], None] | None = None,
+    sudo: bool = False,
+    stdin: bytes = b"",
+) -> dict[str, Result | Failure]:
+    """`run` on every machine at once; machine name -> what came of it. `say` gets one sentence per failure, when it happens."""
+
+    def one(machine: SshTarget) -> Result:
+        return run(machine, command, timeout=timeout, sudo=sudo, stdin=stdin)
+
+    return each(machines, one, timeout=timeout + CONNECT_SECONDS, say=say, what=command)
+
+
+def each(
+    machines: Iterable[SshTarget],
+    work: Callable[[SshTarget], T],
+    *,
+    timeout: float,
+    say: Callable[[str], None] | None = None,
+    what: str = "the work",
+) -> dict[str, T | Failure]:
+    """Call `work` for every machine in threads of its own, at most AT_ONCE at a time; a machine over its time is a Failure."""
+    waiting = list(machines)
+    order = [machine.name for machine in waiting]
+    done: queue.SimpleQueue[tuple[str, T | Failure]] = queue.SimpleQueue()
+    deadlines: dict[str, float] = {}
+    found: dict[str, T | Failure] = {}
+
+    def attempt(machine: SshTarget) -> None:
+        done.put((machine.name, _outcome(machine, work)))
+
+    while waiting or deadlines:
+        while waiting and len(deadlines) < AT_ONCE:
+            machine = waiting.pop(0)
+            deadlines[machine.name] = time.monotonic() + timeout + GRACE_SECONDS
+            threading.Thread(target=attempt, args=(machine,), name=f"fleet-{machine.name}", daemon=True).start()
+        try:
+            name, outcome = done.get(timeout=max(0.0, min(deadlines.values()) - time.monotonic()))
+        except queue.Empty:
+            late = [name for name, deadline in deadlines.items() if deadline <= time.monotonic()]
+            arrived: list[tuple[str, T | Failure]] = [(name, timed_out(name, what, timeout)) for name in late]
+        else:
+            arrived = [(name, outcome)] if name in deadlines else []
+        for name, outcome in arrived:
+            del deadlines[name]
+            found[name] = outcome
+            if say is not None and isinstance(outcome, Failure):
+                say(outcome.sentence)
+    return {name: found[name] for name in order}
+
+
+def _outcome(machine: SshTarget, work: Callable[[SshTarget], T]) -> T | Failure:
+    try:
+        return work(machine)
+    except HostFailed as error:
+        return error.failure
+    except StratosctlError as error:
+        return Failure(machine=machine.name, kind=BROKEN, reason=str(error), fix="correct it and run again")
+    except Exception as error:  # noqa: BLE001 - a thread's failure must reach whoever waits for it
+        way = Way(machine=machine.name, address=machine.address, port=machine.port or 22, user=machine.user)
+        return failure_of(error, way)
+
+
+def _prepare(machine: SshTarget, timeout: float) -> tuple[fabric.Connection, Way]:
+    """An unopened connection with the inventory's options, and the way it will go; raises HostFailed, BadInput."""
+    import logging
+
+    import fabric
+
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its tracebacks are told as sentences here
+    options = parse_ssh_options(machine.ssh_args, host=machine.name)
+    keys = tuple(
+        str(Path(name).expanduser()) for name in dict.fromkeys((machine.key_file, *options.identities)) if name
+    )
+    config = fabric.Config(
+        runtime_ssh_path=str(Path(options.config_file).expanduser()) if options.config_file else None
+    )
+    patience = options.connect_seconds or timeout
+    from_config: dict[str, Any] = config.base_ssh_config.lookup(machine.address)
+    connection = fabric.Connection(
+        machine.address,
+        user=machine.user or options.user or None,
+        port=machine.port or options.port or None,
+        config=config,
+        gateway=_gateway(machine, options, config, keys, patience),
+        connect_timeout=patience,
+        connect_kwargs=_kwargs(keys, options, patience),
+        inline_ssh_env=True,
+    )
+    known = options.known_hosts or tuple(str(from_config.get("userknownhostsfile", "")).split())
+    strict = options.strict
+    if strict == "yes" and "stricthostkeychecking" not in machine.ssh_args.lower():
+        strict = {"no": "no", "accept-new": "accept-new"}.get(str(from_config.get("stricthostkeychecking")), "yes")
+    files = _check_host_keys(connection, known, strict)
+    behind = connection.gateway
+    while isinstance(behind, fabric.Connection):  # also those that the ssh configuration names
+        _check_host_keys(behind, options.known_hosts, options.strict, also_default=True)
+        behind = behind.gateway
+    way = Way(
+        machine=machine.name,
+        address=connection.host,
+        port=int(connection.port),
+        user=connection.user,
+        keys=keys,
+        known_hosts=files,
+        seconds=patience,
+    )
+    for name in keys:
+        _need_key(machine, name)
+    return connection, way
+
+
+def _need_key(machine: SshTarget, name: str) -> None:
+    """Refuse a key file that is missing or none; paramiko would tell of it only in riddles. Raises HostFailed."""
+    import paramiko
+
+    try:
+        paramiko.PKey.from_path(name)
+    except (TypeError, paramiko.PasswordRequiredException):
+        return  # locked by a passphrase; the agent may hold it
+    except FileNotFoundError:
+        reason = f"there is no key {name}"
+    except OSError as error:
+        reason = f"the key {name} cannot be read ({error.strerror})"
+    except (ValueError, paramiko.SSHException, paramiko.UnknownKeyType):
+        reason = f"{name} is no private key"
+    else:
+        return
+    fix = f"correct ansible_ssh_private_key_file of {machine.name}"
+    raise HostFailed(Failure(machine=machine.name, kind=WRONG_KEY, reason=reason, fix=fix))
+
+
+def _kwargs(keys: tuple[str, ...], options: SshOptions, patience: float) -> dict[str, object]:
+    return {
+        "key_filename": list(keys),
+        "look_for_keys": not keys,
+        "allow_agent": not options.identities_only,
+        "banner_timeout": patience,
+        "auth_timeout": patience,
+        "channel_timeout": patience,
+    }
+
+
+def _gateway(
+    machine: SshTarget, options: SshOptions, config: fabric.Config, keys: tuple[str, ...], patience: float
+) -> fabric.Connection | str | None:
+    """The chain of jump hosts, or the proxy command; None lets the ssh configuration decide."""
+    import fabric
+
+    if options.proxy_command:
+        user = machine.user or options.user or str(config.get("user", ""))
+        return options.proxy_command.replace("%r", user).replace("%n", machine.address)
+    if not options.jumps:
+        return None
+    chain: fabric.Connection | None = None
+    for text in options.jumps:
+        jump = parse_jump(text, host=machine.name)
+        chain = fabric.Connection(
+            jump.host,
+            user=jump.user or None,
+            port=jump.port or None,
+            config=config,
+            gateway=chain,
+            connect_timeout=patience,
+            connect_kwargs=_kwargs(keys, options, patience),
+        )
+    return chain
+
+
+def _check_host_keys(
+    connection: fabric.Connection, files: tuple[str, ...], strict: str, *, also_default: bool = False
+) -> tuple[str, ...]:
+    """Make the connection trust exactly these known_hosts files (default: ssh's own); the files, the one to add to first."""
+    import paramiko
+
+    named = [Path(name).expanduser() for name in files if name != "none"]
+    standard = [Path("~/.ssh/known_hosts").expanduser(), Path("/etc/ssh/ssh_known_hosts")]
+    used = named + (standard if also_default else []) if files else standard
+    connection.client.set_missing_host_key_policy(paramiko.AutoAddPolicy() if strict != "yes" else RefuseUnknown())
+    for path in used[1:]:
+        if path.is_file():
+            connection.client.load_system_host_keys(str(path))
+    if used and used[0].is_file():  # last: new keys of accept-new go where load_host_keys read
+        connection.client.load_host_keys(str(used[0]))
+    return tuple(str(path) for path in used)
+
+
+def _as_root(machine: SshTarget, command: str) -> str:
+    if machine.user == "root":
+        return command
+    return f"sudo -n -- /bin/sh -c {shlex.quote(command)}"
+
+
+def _run_here(machine: SshTarget, command: str, wrapped: str, stdin: bytes, timeout: float) -> tuple[int, bytes, bytes]:
+    try:
+        done = subprocess.run(
+            ["/bin/sh", "-c", wrapped], input=stdin, capture_output=True, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise HostFailed(timed_out(machine.name, command, timeout)) from error
+    return done.returncode, done.stdout, done.stderr
+
+
+def _run_there(
+    machine: SshTarget, command: str, wrapped: str, stdin: bytes, timeout: float
+) -> tuple[int, bytes, bytes]:
+    connection = connect(machine, timeout=min(timeout, CONNECT_SECONDS) if timeout > 0 else CONNECT_SECONDS)
+    way = Way(
+        machine=machine.name,
+        address=connection.host,
+        port=int(connection.port),
+        user=connection.user,
+        seconds=timeout,
+    )
+    deadline = time.monotonic() + timeout
+    channel: paramiko.Channel | None = None
+    try:
+        assert connection.transport is not None
+        channel = connection.transport.open_session(timeout=timeout)
+        channel.exec_command(wrapped)
+        out, err = _talk(channel, stdin, deadline)
+        if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
+            raise TimeoutError
+        return channel.recv_exit_status(), out, err
+    except TimeoutError as error:
+        raise HostFailed(timed_out(machine.name, command, timeout)) from error
+    except Exception as error:
+        raise HostFailed(failure_of(error, way)) from error
+    finally:
+        if channel is not None:
+            channel.close()
+
+
+def _talk(channel: paramiko.Channel, stdin: bytes, deadline: float) -> tuple[bytes, bytes]:
+    """Send stdin, read both outputs to their ends; raises TimeoutError at the deadline."""
+    err = bytearray()
+
+    def drain_stderr() -> None:
+        try:
+            while chunk := channel.recv_stderr(_CHUNK):
+                err.extend(chunk)
+        except (OSError, TimeoutError):
+            pass  # the channel was closed at the deadline
+
+    def feed() -> None:
+        try:
+            if stdin:
+                channel.sendall(stdin)
+            channel.shutdown_write()
+        except OSError:
+            pass  # the command ended without reading all of it
+
+    channel.settimeout(max(0.1, deadline - time.monotonic()))
+    helpers = [threading.Thread(target=part, daemon=True) for part in (drain_stderr, feed)]
+    for helper in helpers:
+        helper.start()
+    out = bytearray()
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        channel.settimeout(left)
+        chunk = channel.recv(_CHUNK)
+        if not chunk:
+            break
+        out.extend(chunk)
+    for helper in helpers:
+        helper.join(max(0.0, deadline - time.monotonic()))
+    return bytes(out), bytes(err)
+
+
+def _close_quietly(connection: fabric.Connection) -> None:
+    try:
+        connection.close()
+    except Exception:  # noqa: BLE001, S110 - it is being given up
+        pass
