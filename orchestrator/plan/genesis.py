@@ -106,11 +106,11 @@ def changed_settings(genesis: Genesis, topology: Topology) -> list[tuple[str, ob
         value_consensus=genesis.value_consensus,
         meta_consensus=genesis.meta_consensus,
     )
-    wanted = dict(_leaves(_complete(topology.genesis), ""))
-    return [(name, value, wanted[name]) for name, value in _leaves(_complete(fixed), "") if wanted[name] != value]
+    wanted = dict(_leaves(settings_tree(topology.genesis), ""))
+    return [(name, value, wanted[name]) for name, value in _leaves(settings_tree(fixed), "") if wanted[name] != value]
 
 
-def _complete(settings: GenesisSettings) -> dict[str, object]:
+def settings_tree(settings: GenesisSettings) -> dict[str, object]:
     """Every parameter, also those that a genesis leaves out while they have their default."""
     tree: dict[str, object] = msgspec.to_builtins(settings)
     ledger = tree["ledger"]
