@@ -74,14 +74,19 @@ def root_of(state: MemoryStore) -> bytes:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(given_steps=st.lists(messages, max_size=25), dust=st.booleans())
+@given(given_steps=st.lists(messages, max_size=25), approve=st.booleans(), dust=st.booleans())
 def test_programs_agree_until_the_height_and_only_the_new_one_goes_on(
-    given_steps: list[dict[str, Any]], dust: bool
+    given_steps: list[dict[str, Any]], approve: bool, dust: bool
 ) -> None:
     """Equal results and roots after every block below the height; there the old program stops with the state it has, and the
     new one applies the changed rule. A vote that does not pass changes nothing for either."""
     last = {"do": "prepay", "from": "alice", "amount": "1"} if dust else {"do": "end_block"}
-    script = script_of([*given_steps, {**last, "height": HEIGHT - 1}, {**last, "height": HEIGHT}])
+    about = {"rules_version": 2, "at_height": HEIGHT}
+    votes = [{"do": "propose_upgrade", "validator": "v4", **about}]
+    votes += [{"do": "vote_upgrade", "validator": name, **about} for name in ("v3", "v2")]
+    script = script_of(
+        [*given_steps, *(votes if approve else []), {**last, "height": HEIGHT - 1}, {**last, "height": HEIGHT}]
+    )
     old, new = Program(script, 1), Program(script, 2)
     *before, at_height = old.script.steps
     for step in before:

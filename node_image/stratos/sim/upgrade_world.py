@@ -45,13 +45,15 @@ class UpgradeLayer(ValueLayer):
         parts: Parts,
         violations: Violations,
         tracer: Tracer,
+        old: frozenset[int] | None = None,
     ) -> None:
         self._rng = random.Random(f"{scenario.seed}/upgrade")
         membership = scenario.membership
         honest = [
             index for index in range(len(membership.weights)) if index not in membership.equivocators | membership.mutes
         ]
-        self.old = frozenset(self._rng.sample(honest, self._rng.choice((0, 1, 1, 1, len(honest)))))
+        drawn = self._rng.sample(honest, self._rng.choice((0, 1, 1, 1, len(honest))))
+        self.old = frozenset(drawn) if old is None else old
         """Nodes that begin with the old program."""
         super().__init__(
             scenario,
