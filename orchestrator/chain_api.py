@@ -78,6 +78,8 @@ class Registered(Struct, frozen=True, kw_only=True):
     active: bool
     network_address: str
     deposit_wei: int = 0
+    stake_wei: int = 0
+    """Of a validator: all that is staked with it."""
 
 
 class ChainApi:
@@ -150,19 +152,7 @@ class ChainApi:
             for role, path in ROLE_PATHS.items()
             for node in self.get(f"/stratos/register/v1/{path}")["nodes"]
         ]
-        for validator in self.get("/stratos/staking/v1/validators")["validators"]:
-            jailed = validator["jailed"] or validator["tombstoned"]
-            found.append(
-                Registered(
-                    node=validator["address"],
-                    role="validator",
-                    name=validator["name"],
-                    owner=validator["operator"],
-                    state="jailed" if jailed else "bonded",
-                    active=not jailed,
-                    network_address="",
-                )
-            )
+        found += [_registered_validator(one) for one in self.get("/stratos/staking/v1/validators")["validators"]]
         return found
 
     def registered_node(self, node: str, role: str) -> Registered | None:
@@ -177,7 +167,7 @@ class ChainApi:
         except NotThere:
             return None
         if role == "validator":
-            return next((one for one in self.registered() if one.node == node), None)
+            return _registered_validator(found["validator"])
         return _registered(found["node"], role)
 
     def proof(self, key_text: str) -> ProofAnswer:
@@ -226,6 +216,21 @@ def _registered(node: dict[str, Any], role: str) -> Registered:
         active=active,
         network_address=node["network_address"],
         deposit_wei=int(node["deposit"]),
+    )
+
+
+def _registered_validator(validator: dict[str, Any]) -> Registered:
+    jailed = validator["jailed"] or validator["tombstoned"]
+    stake = int(validator["tokens_wei"])
+    return Registered(
+        node=validator["address"],
+        role="validator",
+        name=validator["name"],
+        owner=validator["operator"],
+        state="jailed" if jailed else "bonded" if stake else "unbonded",
+        active=not jailed and stake > 0,
+        network_address=validator.get("network_address", ""),
+        stake_wei=stake,
     )
 
 

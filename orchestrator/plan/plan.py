@@ -2,20 +2,25 @@
 
 Pure: what exists already (key ring, recorded ports, genesis, the clock's reading, which ports are free) is passed in.
 A plan does not say what to do; `diff.py` compares it with what is there, and the runtime acts on the difference.
+
+Lists of other nodes in a config are the way into the network, not its membership, which nodes learn from each other and from
+the register. So a node keeps the lists it was planned with, whoever joins or leaves later, and one more or one fewer
+host touches one host. Only when most of a list has left is it made anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from orchestrator.errors import BadInput
 from orchestrator.plan.genesis import changed_settings, endpoint_of, genesis_names, make_genesis
 from orchestrator.plan.keys import KeyRing, RandomBytes, complete_ring
+from orchestrator.plan.networks import ContainerNetworks, assign_networks
 from orchestrator.plan.ports import PortMap, PortSearch, SlotRequest, assign_ports, assign_slots
 from orchestrator.topology.machine import Machine
-from orchestrator.topology.topology import MACHINES, PROCESS, NodeSpec, Topology
+from orchestrator.topology.topology import DOCKER, MACHINES, PROCESS, NodeSpec, Topology
 from orchestrator.topology.variables import VARIABLES
 from stratos.client.records import Endpoints
 from stratos.wire.config import FaucetSettings, LimitSettings, NodeConfig, PeerEntry, split_endpoint
@@ -67,6 +72,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     runtime: str = PROCESS
     spawn: str
     ports: PortMap
+    networks: ContainerNetworks = ContainerNetworks()
+    """Where containers are reached; empty for processes and machines."""
     nodes: tuple[NodePlan, ...]
     machines: tuple[Machine, ...] = ()
     left: tuple[str, ...] = ()
@@ -126,6 +133,7 @@ def make_plan(
     random: RandomBytes,
     time_ms: int,
     is_free: Callable[[int], bool],
+    subnet_is_free: Callable[[str], bool] = lambda _subnet: True,
 ) -> Outcome:
     """The plan for a topology; raises BadInput when it contradicts the running genesis, EnvironmentFault without ports."""
     names = [node.name for node in topology.nodes]
@@ -137,6 +145,15 @@ def make_plan(
         ports = assign_ports(known, names, search, is_free=is_free)
     else:
         ports = assign_slots(known, [_slot_request(node, topology) for node in topology.nodes])
+    networks = ContainerNetworks()
+    if topology.runtime == DOCKER:
+        networks = assign_networks(
+            before.networks if before is not None else networks,
+            [(node.name, node.region) for node in topology.nodes],
+            hint=search.hint,
+            is_free=subnet_is_free,
+        )
+        topology = _addressed(topology, networks)
     genesis = existing.genesis
     if outside is not None:
         _refuse_other_network(genesis, outside.genesis, topology)
@@ -149,10 +166,13 @@ def make_plan(
     if before is not None and existing.genesis is not None:
         left = {*before.left, *(node.name for node in before.nodes)} - (set(names) - set(before.left))
     _refuse_shared_identity(topology, ring)
+    known_configs = {node.name: node.config for node in before.nodes} if before is not None else {}
     image = existing.image.wanted if existing.image and existing.image.inventory == topology.image else topology.image
     endpoints = outside.endpoints if outside is not None else None
-    plan = _plan_of(topology, ring, ports, genesis, left=tuple(sorted(left)), image=image, outside=endpoints)
-    return Outcome(plan, ring, genesis)
+    plan = _plan_of(
+        topology, ring, ports, genesis, known_configs, left=tuple(sorted(left)), image=image, outside=endpoints
+    )
+    return Outcome(structs.replace(plan, networks=networks), ring, genesis)
 
 
 def _refuse_other_network(known: Genesis | None, wanted: Genesis, topology: Topology) -> None:
@@ -161,6 +181,12 @@ def _refuse_other_network(known: Genesis | None, wanted: Genesis, topology: Topo
             f"testnet {topology.name} takes part in network {known.network} with another genesis than {topology.network} has; "
             f"give the new one another stratos_testnet, or leave with `stratosctl down --purge -i {topology.source}`"
         )
+
+
+def _addressed(topology: Topology, networks: ContainerNetworks) -> Topology:
+    """The topology with each container's address in the network of its own region."""
+    nodes = (structs.replace(node, address=networks.address(node.name, node.region)) for node in topology.nodes)
+    return structs.replace(topology, nodes=tuple(nodes))
 
 
 def _slot_request(node: NodeSpec, topology: Topology) -> SlotRequest:
@@ -200,6 +226,7 @@ def _plan_of(
     ring: KeyRing,
     ports: PortMap,
     genesis: Genesis,
+    known: Mapping[str, NodeConfig],
     *,
     left: tuple[str, ...],
     image: str,
@@ -246,6 +273,7 @@ def _plan_of(
                 ports,
                 entries,
                 others,
+                known.get(node.name),
                 registers=node.name not in from_genesis,
                 slice_transport=outside.slice_transport if outside is not None else topology.slice_transport,
                 faucet=faucet if node.faucet else None,
@@ -292,17 +320,22 @@ def _config(
     ports: PortMap,
     entries: dict[str, PeerEntry],
     others: tuple[PeerEntry, ...],
+    before: NodeConfig | None,
     *,
     registers: bool,
     slice_transport: str,
     faucet: FaucetSettings | None,
 ) -> NodeConfig:
-    """A node knows the others of its own layer and the entry points of the layers it talks to, and nobody else, so one
-    more resource node changes no file of any other node."""
+    """A node knows the others of its own layer and the entry points of the layers it talks to, and nobody else; one that
+    was planned `before` keeps those it knew then."""
 
-    def of(roles: Iterable[str]) -> tuple[PeerEntry, ...]:
-        ours = [entries[other.name] for role in roles for other in topology.of_role(role) if other.name != node.name]
-        return (*ours, *(entry for role in roles for entry in others if entry.role == role))
+    present = {entry.name: entry for entry in (*others, *entries.values())}
+
+    def of(role: str, known: tuple[PeerEntry, ...] | None) -> tuple[PeerEntry, ...]:
+        if known is None or _mostly_gone(known, present):
+            ours = [entries[other.name] for other in topology.of_role(role) if other.name != node.name]
+            return (*ours, *(entry for entry in others if entry.role == role))
+        return tuple(present.get(entry.name, entry) for entry in known)
 
     return NodeConfig(
         name=node.name,
@@ -310,9 +343,9 @@ def _config(
         network_address=entries[node.name].endpoint,
         listen=node.address if topology.runtime == PROCESS else EVERYWHERE,
         ports=ports.ports_of(node.name, node.role),
-        peers=of([node.role]) if node.role != "resource" else (),
-        validators=of(["validator"]) if node.role != "validator" else (),
-        meta=of(["meta"]) if node.role == "resource" else (),
+        peers=of(node.role, before.peers if before else None) if node.role != "resource" else (),
+        validators=of("validator", before.validators if before else None) if node.role != "validator" else (),
+        meta=of("meta", before.meta if before else None) if node.role == "resource" else (),
         slice_transport=slice_transport,
         host=node.host,
         region=node.region,
@@ -321,3 +354,8 @@ def _config(
         limits=LimitSettings(disk_bytes=node.disk_bytes) if node.disk_bytes else LimitSettings(),
         faucet=faucet,
     )
+
+
+def _mostly_gone(known: tuple[PeerEntry, ...], entries: Mapping[str, PeerEntry]) -> bool:
+    """Whether more than half of a list has left the inventory, so that it no longer is a safe way in."""
+    return 2 * sum(entry.name in entries for entry in known) < len(known)

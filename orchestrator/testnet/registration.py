@@ -2,7 +2,8 @@
 
 Joining: the faucet fills the owner's wallet. A resource node then registers itself; for the others the owner does it here,
 with the node key's agreement. Then the network decides: meta nodes activate a resource node by quorum, the owners of
-our meta nodes vote for a new one, a validator votes as soon as it has stake. Leaving: the owner unbonds, which takes the node out of all duties; its deposit
+our meta nodes vote for a new one, a validator votes as soon as it has stake; both only after they have caught up, so
+that no layer waits for them. Leaving: the owner unbonds, which takes the node out of all duties; its deposit
 returns after the lock. Every step first looks at what the register says, so a run that was killed is simply repeated.
 """
 
@@ -18,14 +19,17 @@ from orchestrator.errors import PartialFailure, StratosctlError
 from orchestrator.plan.keys import FAUCET, KeyRing
 from orchestrator.plan.plan import NodePlan
 from orchestrator.runtimes.protocol import Runtime
+from orchestrator.testnet.catching_up import wait_following, wait_voting
 from orchestrator.testnet.folder import TestnetFolder
 from stratos.crypto.keys import NodeKey, WalletKey
 from stratos.crypto.signing import sign_bytes
 from stratos.wire.genesis import Genesis, genesis_hash
 from stratos.wire.txs import (
     TAG_NODE,
+    AnnounceValidator,
     CreateMetaNode,
     CreateValidator,
+    Delegate,
     Message,
     Send,
     Unbond,
@@ -42,12 +46,17 @@ FEES = 20
 """How many transactions a new owner can pay beside the deposit."""
 
 
+def _silent(_text: str) -> None:
+    """Nobody wants to hear."""
+
+
 class Registrar:
     """Sends what owners sign for the nodes of one testnet."""
 
-    def __init__(self, folder: TestnetFolder, ring: KeyRing) -> None:
+    def __init__(self, folder: TestnetFolder, ring: KeyRing, *, say: Callable[[str], None] = _silent) -> None:
         self.folder = folder
         self.ring = ring
+        self.say = say
         self.genesis: Genesis = folder.need_genesis()
         self.hash = genesis_hash(self.genesis)
         self.plan = folder.need_plan()
@@ -57,18 +66,55 @@ class Registrar:
 
     def join(self, node: NodePlan) -> bool:
         """Make the node registered and active; whether anything was left to do. Raises PartialFailure at the deadline."""
-        found = self.api.registered_node(node.node, node.role)
+        if node.role == "validator":
+            return self._join_validator(node)
+        found = self._found(node)
         if found is not None and found.active:
             return False
         # An unbonded meta node with a deposit is a candidate; one without has left, as has any other unbonded node.
         if found is None or (found.state.startswith("unbonded") and found.deposit_wei == 0):
-            self._fund(node)
+            self._fund(node, node.deposit_wei)
             if node.role != "resource":  # a resource node with a funded owner registers itself
                 self._register(node)
         if node.role == "meta":
+            wait_following(node, self.folder.endpoints(), patience_seconds=self.patience, say=self.say)
             self._vote_for(node)
         self._wait_active(node)
         return True
+
+    def _join_validator(self, node: NodePlan) -> bool:
+        """Register with a single vote's stake, so that the others let the node in; stake the rest when it has caught up.
+
+        A newcomer with all its weight at once would count for the quorum while it still executes old blocks, and a
+        small network would stand still until it is done.
+        """
+        unit = int(self.genesis.ledger.staking.power_unit_wei)
+        first = min(unit, node.stake_wei)
+        owner, address = self.ring.nodes[node.name].owner_key(), self.ring.nodes[node.name].node_key().address
+        found = self._found(node)
+        if found is not None and (found.stake_wei > first or (found.stake_wei == node.stake_wei)):
+            return False
+        if found is None:
+            self._fund(node, node.stake_wei)
+            self._register(node)
+        elif found.stake_wei < first:  # one that had left comes back
+            self._fund(node, node.stake_wei)
+            self._must(self._send(owner, Delegate(address, str(first))), node)
+        self._announce(node)
+        wait_following(node, self.folder.endpoints(), patience_seconds=self.patience, say=self.say)
+        if node.stake_wei > first:
+            self._fund(node, node.stake_wei - first)
+            self._must(self._send(owner, Delegate(address, str(node.stake_wei - first))), node)
+        wait_voting(node, patience_seconds=self.patience)
+        return True
+
+    def _announce(self, node: NodePlan) -> None:
+        """Say where a validator answers; a chain of older rules does without, because the newcomer dials the others."""
+        owner, address = self.ring.nodes[node.name].owner_key(), self.ring.nodes[node.name].node_key().address
+        try:
+            self._send(owner, AnnounceValidator(address, node.config.network_address))
+        except Refused as error:
+            self.say(f"{node.name} is not announced: {error}")
 
     def leave(self, name: str, role: str) -> str:
         """Take a node out of the register; what was done, as a phrase."""
@@ -78,16 +124,22 @@ class Registrar:
         if found is None:
             return "it was not in the chain's register"
         if role == "validator":
-            stakes = self.api.get(f"/stratos/staking/v1/delegations/{owner.text}")["delegations"]
-            stake = next((entry["stake_wei"] for entry in stakes if entry["validator"] == key.text), "0")
-            if stake == "0":
+            stake = self.own_stake(name)
+            if not stake:
                 return "it had no stake left"
-            return self._outcome(self._send(owner, Undelegate(key.address, stake)), "its stake is unbonding")
+            return self._outcome(self._send(owner, Undelegate(key.address, str(stake))), "its stake is unbonding")
         if not found.state.startswith("bonded"):
             return f"it was {found.state} already"
         return self._outcome(
             self._send(owner, Unbond(key.address)), "unbonded on the chain, its deposit returns after the lock"
         )
+
+    def own_stake(self, name: str) -> int:
+        """Wei that the owner of one of our validators has staked with it."""
+        secrets = self.ring.nodes[name]
+        address = secrets.node_key().text
+        stakes = self.api.get(f"/stratos/staking/v1/delegations/{secrets.owner_key().text}")["delegations"]
+        return next((int(entry["stake_wei"]) for entry in stakes if entry["validator"] == address), 0)
 
     def _outcome(self, done: Committed, phrase: str) -> str:
         return phrase if done.code == "ok" else f"not unbonded, the chain says: {done.error}"
@@ -95,9 +147,9 @@ class Registrar:
     def _send(self, key: WalletKey, message: Message) -> Committed:
         return self.api.send(key, message, genesis_hash=self.hash)
 
-    def _fund(self, node: NodePlan) -> None:
+    def _fund(self, node: NodePlan, amount_wei: int) -> None:
         owner = self.ring.nodes[node.name].owner_key()
-        wanted = needed_wei(node, self.genesis)
+        wanted = amount_wei + fees_wei(self.genesis)
         short = wanted - self.api.account(owner.text).balance_wei
         if short > 0 and self.plan.outside is not None:
             raise PartialFailure(
@@ -111,7 +163,9 @@ class Registrar:
         secrets = self.ring.nodes[node.name]
         owner = secrets.owner_key()
         try:
-            self._must(self._send(owner, registration(node, secrets.node_key(), owner, self.hash)), node)
+            first = int(self.genesis.ledger.staking.power_unit_wei)
+            message = registration(node, secrets.node_key(), owner, self.hash, first_stake_wei=first)
+            self._must(self._send(owner, message), node)
         except Refused:
             if self.api.registered_node(node.node, node.role) is None:
                 raise
@@ -161,13 +215,18 @@ class Registrar:
 
 def needed_wei(node: NodePlan, genesis: Genesis) -> int:
     """What a new node's owner must have: deposit or stake, and fees."""
-    return (node.deposit_wei or node.stake_wei) + FEES * int(genesis.ledger.gas_price_wei)
+    return (node.deposit_wei or node.stake_wei) + fees_wei(genesis)
 
 
-def registration(node: NodePlan, key: NodeKey, owner: WalletKey, network: bytes) -> Message:
-    """The message with which `owner` registers a validator or meta node, agreed to by the node's key."""
+def fees_wei(genesis: Genesis) -> int:
+    """What a new node's owner has for transactions."""
+    return FEES * int(genesis.ledger.gas_price_wei)
+
+
+def registration(node: NodePlan, key: NodeKey, owner: WalletKey, network: bytes, *, first_stake_wei: int) -> Message:
+    """The message with which `owner` registers a validator (at first with `first_stake_wei` at most) or meta node."""
     if node.role == "validator":
-        return CreateValidator(key.public_key, str(node.stake_wei), 0, node.name)
+        return CreateValidator(key.public_key, str(min(node.stake_wei, first_stake_wei)), 0, node.name)
     unsigned = CreateMetaNode(
         node_public_key=key.public_key,
         deposit_wei=str(node.deposit_wei),
@@ -185,7 +244,7 @@ def join_register(
     folder: TestnetFolder, nodes: list[NodePlan], ring: KeyRing, *, say: Callable[[str], None]
 ) -> frozenset[str]:
     """Register and activate these nodes; names of those for which something was left to do."""
-    registrar = Registrar(folder, ring)
+    registrar = Registrar(folder, ring, say=say)
     joined = set()
     for node in nodes:
         say(f"registering {node.name}")

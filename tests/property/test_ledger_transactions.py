@@ -82,6 +82,7 @@ messages = st.one_of(
     st.builds(txs.Undelegate, node, amount),
     st.builds(txs.WithdrawDelegationRewards, node),
     st.builds(txs.CreateValidator, key_index.map(lambda i: NODES[i].public_key), amount, st.integers(0, 10_000), name),
+    st.builds(txs.AnnounceValidator, node, st.sampled_from(("", "10.0.0.7:26656", "[2001:db8::1]:26656", "v.test:1"))),
     st.builds(txs.DoubleSignEvidence, node, st.binary(max_size=9), st.binary(max_size=9)),
     st.builds(txs.Prepay, wallet, amount),
     st.builds(_registration, st.just(txs.CreateResourceNode), key_index, amount, wallet, name, wallet),

@@ -53,6 +53,8 @@ class ChainApplication:
         self.time_ms = tip.time_ms
         self.last_hashes: list[bytes] = []
         """Transaction hashes of the last committed block, in order."""
+        self.last_executed: tuple[CheckedTx, ...] = ()
+        """Those transactions."""
         self.admission: Admission | None = None
         """Set by the shell; checks transactions of a block that were never seen here."""
         self._ledger = ledger
@@ -172,6 +174,7 @@ class ChainApplication:
         self._next_voters = self.store.validators(header.next_validators_hash)
         self.height, self.block_hash, self.time_ms = header.height, commit.block_hash, header.time_ms
         self.last_hashes = hashes
+        self.last_executed = execution.executed
         sequences: dict[bytes, int] = {}
         for checked in execution.executed:
             sequences[checked.sender] = checked.sequence + 1

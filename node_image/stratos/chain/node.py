@@ -21,6 +21,7 @@ from stratos.bft.validator_set import ValidatorSet
 from stratos.chain.admission import Admission
 from stratos.chain.application import ChainApplication
 from stratos.chain.gossip import Gossip
+from stratos.chain.members import MEMBERSHIP_MESSAGES, mesh_members
 from stratos.chain.mempool import CheckedTx, Mempool
 from stratos.chain.metrics import ChainMetrics
 from stratos.chain.rest import add_rest
@@ -34,7 +35,7 @@ from stratos.ledger.signing import sign_tx
 from stratos.net.consensus_host import ConsensusHost
 from stratos.net.guard import guard
 from stratos.net.http import HttpServer, build_app
-from stratos.net.mesh import MeshPeer, PeerMesh
+from stratos.net.mesh import PeerMesh
 from stratos.net.node_metrics import node_registry
 from stratos.net.routes import Routes
 from stratos.net.rpc import RpcServer
@@ -42,7 +43,7 @@ from stratos.net.tls import client_context, server_context
 from stratos.state import DurableState
 from stratos.wire.block import Block, Commit
 from stratos.wire.codec import encode
-from stratos.wire.config import NodeConfig, PeerEntry, split_endpoint
+from stratos.wire.config import NodeConfig, split_endpoint
 from stratos.wire.genesis import Genesis, load_genesis
 from stratos.wire.rpc import CLASS_CLIENT, CLASS_NODE
 from stratos.wire.txs import DoubleSignEvidence
@@ -53,12 +54,6 @@ STALLED_AFTER_BLOCKS = 20
 """Unhealthy when this many block times passed without a block."""
 
 _log = structlog.get_logger("stratos.chain")
-
-
-def mesh_peer(entry: PeerEntry) -> MeshPeer:
-    """A mesh member from its config entry."""
-    host, port = split_endpoint(entry.endpoint)
-    return MeshPeer(bytes.fromhex(entry.public_key), host, port)
 
 
 def open_store(path: Path, ledger: Ledger) -> tuple[DurableState, ChainStore, Tip]:
@@ -172,7 +167,7 @@ class ValidatorNode:
         config = self.config
         p2p = await self.server.start(config.listen, config.ports.p2p)
         self._started = asyncio.get_running_loop().time()
-        self.mesh.set_peers([mesh_peer(entry) for entry in config.peers])
+        self._update_mesh()
         await self.host.start()
         registry = node_registry(
             network=self.ledger.genesis.network,
@@ -262,8 +257,14 @@ class ValidatorNode:
             or register.RESOURCE.get(self.state, address) is not None
         )
 
+    def _update_mesh(self) -> None:
+        own_host, _ = split_endpoint(self.config.network_address)
+        self.mesh.set_peers(mesh_members(self.state, self.config.peers, own_host=own_host))
+
     def _committed(self, block: Block, commit: Commit) -> None:
         self.service.committed(self.application.last_hashes)
+        if any(isinstance(checked.tx.body.message, MEMBERSHIP_MESSAGES) for checked in self.application.last_executed):
+            self._update_mesh()
         self.metrics.committed(txs=len(block.entries), round_number=commit.round)
 
     def _evidence(self, proof: Evidence) -> None:

@@ -52,6 +52,7 @@ _VALIDATOR = record(
     commission_wei=api.INTEGER,
     jailed=api.FLAG,
     tombstoned=api.FLAG,
+    network_address=api.TEXT,
 )
 
 
@@ -420,6 +421,7 @@ class LedgerEndpoints:
             "commission_wei": found.commission_wei,
             "jailed": found.jailed,
             "tombstoned": found.tombstoned,
+            "network_address": staking.NETWORK_ADDRESSES.get(self._state, found.address) or "",
         }
 
 

@@ -194,6 +194,7 @@ class Ledger:
             txs.CreateValidator: lambda state, sender, message, context: staking.handle_create_validator(
                 state, rules, sender, message, context
             ),
+            txs.AnnounceValidator: lambda state, sender, message, _: staking.handle_announce(state, sender, message),
             txs.DoubleSignEvidence: lambda state, _, message, __: conduct.handle_evidence(state, rules, message, name),
             txs.Prepay: lambda state, sender, message, _: sds.handle_prepay(state, sender, message),
             txs.FileUpload: lambda state, sender, message, context: sds.handle_file_upload(

@@ -25,7 +25,7 @@ from stratos.wire.block import Event, Validator
 from stratos.wire.genesis import GenesisValidator
 from stratos.wire.limits import MAX_DUE_PER_BLOCK
 from stratos.wire.scalars import Address, Amount, Height
-from stratos.wire.txs import CreateValidator, Delegate, Undelegate, WithdrawDelegationRewards
+from stratos.wire.txs import AnnounceValidator, CreateValidator, Delegate, Undelegate, WithdrawDelegationRewards
 
 
 class UnbondingStake(Struct, frozen=True, array_like=True):
@@ -38,6 +38,8 @@ class UnbondingStake(Struct, frozen=True, array_like=True):
 
 
 VOTERS = Table(b"staking/voters", tuple[Validator, ...])
+NETWORK_ADDRESSES = Table(b"staking/network_address/", str)
+"""Where validators that have announced it answer; apart from their records, which are older."""
 _UNBONDING = Table(b"staking/unbonding/", UnbondingStake)
 _UNBONDING_COUNT = CounterTable(b"staking/unbonding_count")
 
@@ -74,6 +76,21 @@ def handle_create_validator(
     address = _create(state, sender, message, height=context.height)
     refresh_voters(state, rules)
     return [event("validator_created", validator=address, operator=sender, stake=message.stake_wei)]
+
+
+def handle_announce(state: Branch, sender: bytes, message: AnnounceValidator) -> list[Event]:
+    """Note where a validator answers; others dial it there and believe nothing but its key."""
+    record = validator(state, message.validator)
+    if record.operator != sender:
+        raise LedgerError(
+            INVALID,
+            f"{sender.hex()} does not operate validator {record.address.hex()}; its operator is {record.operator.hex()}",
+        )
+    if message.network_address:
+        NETWORK_ADDRESSES.set(state, record.address, message.network_address)
+    else:
+        NETWORK_ADDRESSES.delete(state, record.address)
+    return [event("validator_announced", validator=record.address, network_address=message.network_address)]
 
 
 def handle_delegate(state: Branch, rules: Rules, sender: bytes, message: Delegate) -> list[Event]:

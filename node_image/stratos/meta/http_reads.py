@@ -11,9 +11,10 @@ from stratos.crypto import bech32
 from stratos.meta import ozone
 from stratos.meta.application import MetaApplication
 from stratos.meta.holders import all_holders, host_of
+from stratos.meta.index import held_slices
 from stratos.meta.outbox import authorities
 from stratos.meta.reads import MetaReads
-from stratos.meta.rooms import HISTORY, REPORT
+from stratos.meta.rooms import HISTORY, REMOVED, REPORT, UNBONDING
 from stratos.net.http import Refusal, json_response
 
 
@@ -46,6 +47,10 @@ def add_http_reads(app: web.Application, *, application: MetaApplication, reads:
                         "network_address": h.network_address,
                         "slices": str(h.slices),
                         "disk_free": str(h.disk_free),
+                        "slices_left": str(
+                            len(held_slices(state, h.address)) if h.status in (UNBONDING, REMOVED) else 0
+                        ),
+                        "maintenance": h.maintenance,
                         "degraded": h.degraded,
                         "last_status_ms": str(h.last_status_ms),
                     }

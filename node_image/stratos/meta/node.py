@@ -32,6 +32,7 @@ from stratos.meta.faucet_http import add_faucet
 from stratos.meta.http_reads import add_http_reads
 from stratos.meta.intake import Intake
 from stratos.meta.machine import get_clock
+from stratos.meta.members import mesh_members
 from stratos.meta.metrics import read_metrics
 from stratos.meta.outbox import authorities
 from stratos.meta.reads import MetaReads
@@ -42,14 +43,14 @@ from stratos.meta.submitter import Submitter
 from stratos.net.consensus_host import ConsensusHost
 from stratos.net.guard import guard, report_failure
 from stratos.net.http import HttpServer, build_app
-from stratos.net.mesh import MeshPeer, PeerMesh
+from stratos.net.mesh import PeerMesh
 from stratos.net.node_metrics import node_registry
 from stratos.net.routes import Routes
 from stratos.net.rpc import RpcServer
 from stratos.net.tls import client_context, server_context
 from stratos.state import DurableState
 from stratos.wire.block import Block, Commit
-from stratos.wire.config import ConfigError, NodeConfig, PeerEntry, split_endpoint
+from stratos.wire.config import NodeConfig, split_endpoint
 from stratos.wire.genesis import Genesis, genesis_hash, load_genesis
 from stratos.wire.rpc import CLASS_CLIENT, CLASS_NODE
 
@@ -187,7 +188,7 @@ class MetaNode:
         self.extra_rounds = 0
         """Consensus rounds beyond the first that those blocks needed."""
         self._known = {bytes.fromhex(entry.public_key) for entry in (*config.peers, *config.meta, *config.validators)}
-        self._members: tuple[bytes, ...] = ()
+        self._known_authorities: tuple[bytes, ...] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._started = 0.0
 
@@ -304,22 +305,12 @@ class MetaNode:
         self.submitter.committed()
 
     def _update_mesh(self) -> None:
-        """Members are the configured peers and whoever the log has admitted since."""
-        members = tuple(authority.address for authority in authorities(self.state))
-        if members == self._members:
-            return
-        self._members = members
-        peers = {node_address(bytes.fromhex(entry.public_key)): mesh_peer(entry) for entry in self.config.peers}
-        for address in members:
-            authority = AUTHORITY.get(self.state, address)
-            if authority is None or address in peers or address == self.key.address:
-                continue
-            try:
-                host, port = split_endpoint(authority.network_address)
-            except ConfigError:
-                continue
-            peers[address] = MeshPeer(authority.public_key, host, port)
-        self.mesh.set_peers(peers.values())
+        """Members are the configured peers and whoever the log knows, looked at again when that changes."""
+        known = tuple(data for _, data in self.state.items(AUTHORITY.prefix))
+        if known != self._known_authorities:
+            self._known_authorities = known
+            own_host, _ = split_endpoint(self.config.network_address)
+            self.mesh.set_peers(mesh_members(self.state, self.config.peers, own_host=own_host))
 
     def _authorise(self, peer_class: str, public_key: bytes) -> bool:
         if peer_class == CLASS_CLIENT:
@@ -333,12 +324,6 @@ class MetaNode:
             or HOLDER.get(self.state, address) is not None
             or AUTHORITY.get(self.state, address) is not None
         )
-
-
-def mesh_peer(entry: PeerEntry) -> MeshPeer:
-    """A mesh member from its config entry."""
-    host, port = split_endpoint(entry.endpoint)
-    return MeshPeer(bytes.fromhex(entry.public_key), host, port)
 
 
 def _wallet(home: Path) -> WalletKey:

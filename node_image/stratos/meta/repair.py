@@ -23,6 +23,7 @@ from stratos.meta.receipts import NO_SHARE, archive, bump, check_receipt, each_a
 from stratos.meta.rooms import (
     BEACON,
     HOLDER,
+    MAINTENANCE,
     MIGRATED,
     NEWS,
     REMOVED,
@@ -202,7 +203,9 @@ def expire_orders(branch: Branch, context: BlockContext) -> None:
         if order.expiry_ms < context.time_ms:
             _end(branch, order)
             REPAIR.delete(branch, name)
-            bump(branch, context, order.target, "repair_expired")
+            target = HOLDER.get(branch, order.target)
+            if target is not None and target.status != MAINTENANCE:  # maintenance is no failure (protocol 7)
+                bump(branch, context, order.target, "repair_expired")
 
 
 def _end(branch: Branch, order: RepairOrder) -> None:

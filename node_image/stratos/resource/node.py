@@ -2,8 +2,12 @@
 
 The event loop does next to nothing here (HTTP and the stop event): slices move on blocking sockets in threads, and so do
 the node's own requests to the meta layer. Each duty is a daemon thread whose death is reported to the guard, so it is as
-loud as that of any task. Stopping: no new connections, running ones break off, what was served is handed in, the
-journal is synced.
+loud as that of any task. Stopping: no new transfers, those under way are finished within `DRAIN_SECONDS`, later ones break
+off, what was served is handed in, the journal is synced.
+
+Maintenance is a file in the home, `maintenance`: while it is there the node says so in its status, gets no tasks, and may be
+silent for a while without its copies being made again. It goes on serving what it has. A file survives the restarts that
+maintenance is for, and every runtime can make and remove one.
 """
 
 import asyncio
@@ -38,6 +42,9 @@ from stratos.wire.genesis import Genesis, genesis_hash, load_genesis
 
 SPARES = 2
 SPARES_LOOK_SECONDS = 1.0
+DRAIN_SECONDS = 4.0
+"""How long transfers under way may go on after the order to stop; supervisors kill after twice as long."""
+MAINTENANCE_FILE = "maintenance"
 
 _log = structlog.get_logger("stratos.resource")
 
@@ -105,6 +112,7 @@ class ResourceNode:
             params=genesis.meta,
             network_address=self.network_address,
             stop=self.stopping,
+            maintenance=self.maintenance,
         )
         self.repair = RepairWorker(
             services=self.services, meta=self.meta, key=self.key, stop=self.stopping, dropped=self.reporter.dropped
@@ -124,6 +132,10 @@ class ResourceNode:
         """host:port where others reach the bulk port."""
         host, _ = split_endpoint(self.config.network_address)
         return f"[{host}]:{self.server.port}" if ":" in host else f"{host}:{self.server.port}"
+
+    def maintenance(self) -> bool:
+        """Whether the operator has put this node into maintenance."""
+        return (self.home / MAINTENANCE_FILE).exists()
 
     async def start(self) -> dict[str, Any]:
         """Bind, begin, and return the ports."""
@@ -152,7 +164,9 @@ class ResourceNode:
         return {"bulk": self.server.port, "p2p": self.server.port, "http": http_port}
 
     async def stop(self) -> None:
-        """Stop serving, hand in what was earned, sync the books."""
+        """Finish what is under way, stop serving, hand in what was earned, sync the books."""
+        if not await asyncio.to_thread(self.server.drain, DRAIN_SECONDS):
+            _log.warning("transfers broken off", connections=self.server.connections, after_seconds=DRAIN_SECONDS)
         self.stopping.set()
         if self.http is not None:
             await self.http.close()
@@ -176,6 +190,7 @@ class ResourceNode:
             "unsubmitted_noz": self.books.unsubmitted_noz(),
             "epoch": self.epoch(),
             "meta_height": self.meta.seen_height,
+            "maintenance": self.maintenance(),
             "reporting": self.reporter.last_status > 0 and not self.reporter.refusal,
             "status_refused": self.reporter.refusal,
         }

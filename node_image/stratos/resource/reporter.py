@@ -1,6 +1,6 @@
 """What a holder tells the meta layer by itself: that it lives, and what it has earned.
 
-One thread. A status goes out every status interval (at once after start). Download receipts go out in batches, a few times
+One thread. A status goes out every status interval (at once after start, and when maintenance begins or ends). Download receipts go out in batches, a few times
 per epoch or when enough has been served, because a receipt is void one epoch after its own. When the meta layer refuses
 one as ordered already, or as not continuing what it knows, its record of our account is read and the books follow it; so
 a crash between handing in and hearing the answer neither loses nor repeats anything.
@@ -45,6 +45,7 @@ class Reporter:
         params: MetaParams,
         network_address: Callable[[], str],
         stop: threading.Event,
+        maintenance: Callable[[], bool] = lambda: False,
     ) -> None:
         self._meta = meta
         self._key = key
@@ -53,6 +54,8 @@ class Reporter:
         self._params = params
         self._network_address = network_address
         self._stop = stop
+        self._maintenance = maintenance
+        self._told_maintenance = False
         self._void: set[bytes] = set()
         self._wake = threading.Event()
         self.degraded = ""
@@ -84,7 +87,7 @@ class Reporter:
         next_status, next_submit = 0.0, time.monotonic() + submit_every
         while not self._stop.is_set():
             now = time.monotonic()
-            if now >= next_status or self._wake.is_set():
+            if now >= next_status or self._wake.is_set() or self._maintenance() != self._told_maintenance:
                 self._wake.clear()
                 wait = self._params.status_seconds if self.status() else min(1.0, self._params.status_seconds)
                 next_status = now + wait
@@ -97,11 +100,12 @@ class Reporter:
 
     def status(self) -> bool:
         """Send one status; False when it has to be sent again soon."""
+        self._told_maintenance = maintenance = self._maintenance()
         body = NodeStatus(
             self._store.free_bytes,
             self._store.used_bytes,
             len(self._store),
-            False,
+            maintenance,
             self._network_address(),
             self.degraded,
             self.drops_done,

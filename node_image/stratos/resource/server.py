@@ -4,6 +4,9 @@ Slice bytes move on blocking sockets (TLS 1.3 or plain by `slice_transport`): me
 thread per connection cannot deadlock a replication chain the way a fixed pool could (holder A waiting for a thread of
 B while B waits for one of A); what bounds it is the number of connections, in all and of guests. A caller is a guest
 until it has shown a token that names its key; guests may only ask for possession proofs, slowly.
+
+A planned stop begins with `drain`: nobody new is let in, what is asked from now on is refused with a sentence that sends the
+caller to another holder, and conversations in the middle of a transfer finish it.
 """
 
 import errno
@@ -57,6 +60,8 @@ SILENCE_SECONDS = 30.0
 IDLE_SECONDS = 60.0
 """Silence tolerated between conversations."""
 GUEST_REQUESTS_PER_SECOND = 50.0
+STOPPING = -1
+"""Code of the refusals of a node that stops: not one that says something about what it holds."""
 BACKLOG = 256
 ACCEPT_PAUSE_SECONDS = 0.05
 LISTENER_IS_GONE = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP})
@@ -84,10 +89,13 @@ class BulkServer:
         self._max_guests = max(8, max_connections // 4)
         self._on_failure = on_failure
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
         self._conversations: set[Conversation] = set()
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
+        self.draining = False
+        """Nothing new is begun any more."""
 
     def start(self, host: str, port: int) -> int:
         """Listen and accept in a thread of its own; raises PortInUse."""
@@ -108,8 +116,17 @@ class BulkServer:
         self._thread.start()
         return self.port
 
-    def close(self) -> None:
-        """Stop accepting, break every connection, and wait for the threads a moment."""
+    def drain(self, seconds: float) -> bool:
+        """Begin nothing new and wait until all transfers under way are done, at most so long; whether they are."""
+        self.draining = True
+        self._stop_listening()
+        with self._lock:
+            for conversation in self._conversations:
+                if not conversation.busy:
+                    conversation.hang_up()
+            return self._ended.wait_for(lambda: not self._conversations, seconds)
+
+    def _stop_listening(self) -> None:
         self._closing.set()
         if self._listener is not None:
             try:
@@ -117,6 +134,10 @@ class BulkServer:
             except OSError:
                 pass
             self._listener.close()
+
+    def close(self) -> None:
+        """Stop accepting, break every connection, and wait for the threads a moment."""
+        self._stop_listening()
         with self._lock:
             conversations = list(self._conversations)
         for conversation in conversations:
@@ -172,6 +193,7 @@ class BulkServer:
         """A conversation's thread is done."""
         with self._lock:
             self._conversations.discard(conversation)
+            self._ended.notify_all()
 
 
 class Conversation:
@@ -179,6 +201,8 @@ class Conversation:
 
     def __init__(self, server: BulkServer, raw: socket.socket, tls: ssl.SSLContext | None) -> None:
         self.guest = True
+        self.busy = False
+        """In the middle of answering."""
         self.thread = threading.Thread(target=self._run, name="bulk", daemon=True)
         self._server = server
         self._services = server.services
@@ -194,6 +218,13 @@ class Conversation:
             # Its thread may still read what had arrived and then close without a word, which would leave a sender with a
             # full window waiting for a long time; so the close is made a reset.
             self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._raw.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def hang_up(self) -> None:
+        """End the connection from another thread while nothing is under way on it."""
+        try:
             self._raw.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
@@ -245,9 +276,16 @@ class Conversation:
         pending: BulkMessage | None = None
         while True:
             if pending is None:
+                self.busy = False
+                if self._server.draining:
+                    return
                 link.set_timeout(GUEST_SILENCE_SECONDS if self.guest else IDLE_SECONDS)
                 pending = link.receive()
+                self.busy = True
             message, pending = pending, None
+            if self._server.draining:
+                self._refuse(link, STOPPING, "this node is about to stop; use another holder")
+                return
             link.set_timeout(self._server.silence_seconds)
             try:
                 pending = self._answer(link, message)

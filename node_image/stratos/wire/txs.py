@@ -69,6 +69,16 @@ class CreateValidator(Struct, frozen=True, array_like=True, tag="create_validato
     name: Name
 
 
+class AnnounceValidator(Struct, frozen=True, array_like=True, tag="announce_validator"):
+    """Where a validator answers other validators (host:port), from its operator; empty: nowhere any more. A message of
+    its own, so that the bytes and signatures of CreateValidator stay what they were."""
+
+    validator: Address
+    network_address: Annotated[
+        str, Meta(pattern=r"^((\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5})?$", max_length=262)
+    ]
+
+
 class DoubleSignEvidence(Struct, frozen=True, array_like=True, tag="double_sign"):
     """Two votes of one validator for one (height, round, kind), encoded `stratos.wire.block.Vote` records."""
 
@@ -247,6 +257,7 @@ Message = (
     | FileUpload
     | ProposeUpgrade
     | VoteUpgrade
+    | AnnounceValidator
 )
 
 

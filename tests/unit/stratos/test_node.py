@@ -12,7 +12,7 @@ import pytest
 from stratos.ledger.rulebook import NEWEST_RULES, RulesSettingError, UnknownRules
 from stratos.net.block_log import StoreMismatch
 from stratos.net.rpc import PortInUse
-from stratos.node import EXIT_DUTY, EXIT_ENVIRONMENT, EXIT_INPUT, DutyFailed, explain
+from stratos.node import EXIT_DUTY, EXIT_ENVIRONMENT, EXIT_INPUT, EXIT_STOPPED, DutyFailed, explain, main
 from stratos.state.state import StateError
 from stratos.wire.config import ConfigError
 from stratos.wire.file_head import UnknownVersion
@@ -81,8 +81,24 @@ def test_a_home_without_files_is_bad_input(tmp_path: Path) -> None:
     assert "give the home directory of a node" in done.stderr
 
 
+def test_the_program_says_its_version_and_the_rules_it_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    """What an operator compares before an upgrade."""
+    assert main(["--version"]) == EXIT_STOPPED
+    words = capsys.readouterr().out.split()
+    assert words[0] == "stratosd"
+    assert words[-3:-1] == ["ledger", "rules"]
+    assert int(words[-1]) >= 1
+
+
+def test_a_command_line_without_a_command_is_refused() -> None:
+    """As any other that says nothing useful: code 2."""
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == EXIT_INPUT
+
+
 @pytest.mark.parametrize(
-    ("up_to", "code", "words"), [("", 0, f"up to version {NEWEST_RULES}"), ("1", 0, "up to version 1"), ("x", 2, "")]
+    ("up_to", "code", "words"), [("", 0, f"ledger rules {NEWEST_RULES}\n"), ("1", 0, "ledger rules 1\n"), ("x", 2, "")]
 )
 def test_the_version_names_the_newest_rules(up_to: str, code: int, words: str) -> None:
     """`stratosd --version` says what the program applies, as far as it may claim to."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from orchestrator.errors import BadInput
 from orchestrator.plan.diff import difference
 from orchestrator.plan.keys import KeyRing, complete_ring
-from orchestrator.plan.plan import Existing, Outcome
+from orchestrator.plan.plan import Existing, Outcome, OutsideNetwork
+from orchestrator.testnet.folder import endpoints_of, files_of
+from orchestrator.topology.raw import RawHost, RawInventory, RawValue
+from orchestrator.topology.topology import Topology, topology_of
 from stratos.crypto.keys import node_address
 from stratos.wire.config import NodeConfig
 from tests.unit.orchestrator.plan.conftest import Planner, counter, topology
@@ -92,15 +96,49 @@ def test_one_more_resource_node_touches_only_itself(planner: Planner) -> None:
     assert [node.name for node in second.plan.nodes if node.registers] == ["r7"]
 
 
-def test_one_more_meta_node_is_told_to_its_own_layer_and_resource_nodes(planner: Planner) -> None:
-    """Who has to know a new authority gets a changed config with the reason; validators do not."""
+@pytest.mark.parametrize(("role", "name"), [("validators", "v5"), ("meta", "m5")])
+def test_one_more_node_of_any_role_touches_only_itself(planner: Planner, role: str, name: str) -> None:
+    """The newcomer's config lists everybody; nobody else's file changes, now or when planned again, and it registers."""
     first = planner(topology())
-    changes = difference(planner(topology(meta=5), kept(first)).plan, configs(first))
-    assert changes.names("added") == ("m5",)
-    assert changes.names("changed") == ("m1", "m2", "m3", "m4", "r1", "r2", "r3", "r4", "r5", "r6")
-    reasons = {node.name: node.reasons for node in changes.nodes}
-    assert reasons["m1"] == ("peers: +m5",)
-    assert reasons["r1"] == ("meta: +m5",)
+    second = planner(topology(**{role: 5}), kept(first))
+    changes = difference(second.plan, configs(first))
+    assert changes.names("added") == (name,)
+    assert changes.names("changed") == changes.names("removed") == ()
+    assert len(second.plan.node(name).config.peers) == 4
+    assert [node.name for node in second.plan.nodes if node.registers] == [name]
+    assert planner(topology(**{role: 5}), kept(second)) == second
+
+
+@pytest.mark.parametrize(("role", "name"), [("validators", "v4"), ("meta", "m4"), ("resource", "r6")])
+def test_one_fewer_node_of_any_role_touches_only_itself(planner: Planner, role: str, name: str) -> None:
+    """Others keep the entry of a node that left."""
+    first = planner(topology())
+    second = planner(topology(**{role: int(name[1]) - 1}), kept(first))
+    changes = difference(second.plan, configs(first))
+    assert changes.names("removed") == (name,)
+    assert changes.names("changed") == changes.names("added") == ()
+
+
+def test_a_list_that_has_mostly_left_is_made_anew(planner: Planner) -> None:
+    """A node whose ways into the network are nearly all gone gets those that are there now."""
+    first = planner(topology())
+    second = planner(topology(meta=1), kept(first))
+    assert [entry.name for entry in second.plan.node("r1").config.meta] == ["m1"]
+    assert [entry.name for entry in planner(topology(meta=2), kept(first)).plan.node("r1").config.meta] == [
+        "m1",
+        "m2",
+        "m3",
+        "m4",
+    ]
+
+
+def test_a_peer_that_moves_is_told_to_those_that_know_it(planner: Planner) -> None:
+    """An entry of a node that is still there follows its endpoint."""
+    first = planner(topology())
+    moved = topology(everywhere={"stratos_address": "10.9.8.7"})
+    assert {entry.endpoint.rpartition(":")[0] for entry in planner(moved, kept(first)).plan.node("r1").config.meta} == {
+        "10.9.8.7"
+    }
 
 
 def test_a_node_that_left_is_removed_and_keeps_its_keys(planner: Planner) -> None:
@@ -167,3 +205,51 @@ def test_secrets_are_not_in_reprs(planner: Planner) -> None:
     secrets = [secret for node in outcome.ring.nodes.values() for secret in (node.node_seed, node.owner_secret)]
     shown = repr(outcome)
     assert not any(secret in shown for secret in secrets)
+
+
+def test_the_first_meta_node_serves_the_faucet(planner: Planner) -> None:
+    """It alone is given the faucet's key and limits; the others' files say nothing about a faucet."""
+    outcome = planner(topology(everywhere={"stratos_faucet_open_stos": 7}))
+    faucets = {node.name: node.config.faucet for node in outcome.plan.nodes if node.config.faucet is not None}
+    assert list(faucets) == ["m1"]
+    assert faucets["m1"] is not None
+    assert faucets["m1"].open_wei == str(7 * 10**18)
+    assert faucets["m1"].coordinator == outcome.ring.coordinator_key().public_key.hex()
+    files = {home.name: home.files for home in files_of(outcome.plan, outcome.ring, outcome.genesis)}
+    assert [name for name, content in files.items() if "faucet.key" in content] == ["m1"]
+    assert [name for name, content in files.items() if b"faucet" in content["config.json"]] == ["m1"]
+    refused = planner(topology(everywhere={"stratos_faucet": False})).plan
+    assert [node.name for node in refused.nodes if node.config.faucet is not None] == []
+
+
+def _participant(outcome: Outcome) -> tuple[Topology, Existing]:
+    values = {"stratos_network": RawValue("mine.network", "all")}
+    mine = topology_of(RawInventory("mine.yml", (RawHost("r1", ("resource",), "local", "", values),)))
+    return mine, Existing(outside=OutsideNetwork(outcome.genesis, endpoints_of(outcome.plan)))
+
+
+def test_a_participants_node_knows_the_network_of_others(planner: Planner) -> None:
+    """It registers itself though its name is in the genesis, talks to the others' validators and meta nodes, and gets
+    neither their standard wallets nor a coordinator's key."""
+    theirs = planner(topology())
+    mine, existing = _participant(theirs)
+    outcome = planner(mine, existing)
+    [node] = outcome.plan.nodes
+    assert (node.registers, node.config.deposit_wei) == (True, str(800 * 10**18))
+    assert [peer.name for peer in node.config.validators] == ["v1", "v2", "v3", "v4"]
+    assert [peer.name for peer in node.config.meta] == ["m1", "m2", "m3", "m4"]
+    assert outcome.genesis == theirs.genesis
+    assert (list(outcome.ring.wallets), outcome.ring.coordinator) == (["user"], "")
+    assert {one.name for one in endpoints_of(outcome.plan).meta} == {"m1", "m2", "m3", "m4"}
+    again = planner(mine, Existing(outcome.ring, outcome.plan, outcome.genesis, None, existing.outside))
+    assert again.plan == outcome.plan
+
+
+def test_a_participant_is_not_moved_to_another_network(planner: Planner) -> None:
+    """The folder of one network refuses the genesis of the next one."""
+    mine, existing = _participant(planner(topology()))
+    outcome = planner(mine, existing)
+    assert existing.outside is not None
+    other = structs.replace(existing.outside, genesis=structs.replace(outcome.genesis, time_ms=1))
+    with pytest.raises(BadInput, match="another genesis"):
+        planner(mine, Existing(outcome.ring, outcome.plan, outcome.genesis, None, other))

@@ -12,9 +12,16 @@ from stratos.ledger.errors import LedgerError
 from stratos.ledger.machine import Ledger
 from stratos.state import Branch, MemoryStore
 from stratos.wire.block import PREVOTE, Vote, vote_body
-from stratos.wire.codec import encode
+from stratos.wire.codec import WireError, decode, encode
 from stratos.wire.genesis import Genesis, GenesisAccount, GenesisValidator, LedgerParams, StakingParams
-from stratos.wire.txs import CreateValidator, Delegate, DoubleSignEvidence, Undelegate, WithdrawDelegationRewards
+from stratos.wire.txs import (
+    AnnounceValidator,
+    CreateValidator,
+    Delegate,
+    DoubleSignEvidence,
+    Undelegate,
+    WithdrawDelegationRewards,
+)
 
 STOS = 10**18
 ALICE, OPERATOR_1, OPERATOR_2 = b"a" * 20, b"1" * 20, b"2" * 20
@@ -214,3 +221,27 @@ def test_anybody_may_become_a_validator_once() -> None:
         net.block((ALICE, message))
     with pytest.raises(LedgerError, match="gives no vote"):
         net.block((ALICE, CreateValidator(NodeKey(b"4" * 32).public_key, "1", 0, "fourth")))
+
+
+def test_a_validator_announces_where_it_answers() -> None:
+    """Only its operator may say so, and may take it back; the record that others compute stake from stays as it was."""
+    net = Net()
+    before = distribution.VALIDATORS.get(net.state, KEY_1.address)
+    net.block((OPERATOR_1, AnnounceValidator(KEY_1.address, "10.0.0.7:26656")))
+    assert staking.NETWORK_ADDRESSES.get(net.state, KEY_1.address) == "10.0.0.7:26656"
+    with pytest.raises(LedgerError, match="does not operate"):
+        net.block((OPERATOR_2, AnnounceValidator(KEY_1.address, "10.0.0.8:26656")))
+    with pytest.raises(LedgerError, match="not a validator"):
+        net.block((OPERATOR_2, AnnounceValidator(b"n" * 20, "10.0.0.8:26656")))
+    net.block((OPERATOR_1, AnnounceValidator(KEY_1.address, "")))
+    assert staking.NETWORK_ADDRESSES.get(net.state, KEY_1.address) is None
+    after = distribution.VALIDATORS.get(net.state, KEY_1.address)
+    assert before is not None and after is not None
+    assert before.tokens_wei == after.tokens_wei
+
+
+@pytest.mark.parametrize("wrong", ["nowhere", "a b:1", "x:123456", ":1"])
+def test_what_is_no_endpoint_is_not_even_a_message(wrong: str) -> None:
+    """A malformed endpoint is refused where bytes become records."""
+    with pytest.raises(WireError):
+        decode(encode(AnnounceValidator(KEY_1.address, wrong)), AnnounceValidator)

@@ -6,6 +6,7 @@ import pytest
 from msgspec import Struct
 
 from stratos.crypto.keys import NodeKey
+from stratos.net import mesh as mesh_module
 from stratos.net.mesh import MeshPeer, PeerMesh
 from stratos.net.peers import PeerIdentity, PeerUnreachable
 from stratos.net.routes import Routes
@@ -135,3 +136,85 @@ async def test_strangers_are_not_adopted(until: Any) -> None:
         await one.mesh.call(stranger.key.address, Word("a"), Word)
     await one.stop()
     await stranger.stop()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Larger addresses soon dial for themselves."""
+    monkeypatch.setattr(mesh_module, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(mesh_module, "REFUSED_RETRY_SECONDS", 0.1)
+
+
+async def two(smaller_knows: bool) -> tuple[Member, Member]:
+    """(the one that knows the other's endpoint, the one that only knows its key), started."""
+    small, large = sorted((Member(NodeKey.generate()) for _ in range(2)), key=lambda member: member.key.address)
+    for member in (small, large):
+        await member.start()
+    return (small, large) if smaller_knows else (large, small)
+
+
+@pytest.mark.parametrize("smaller_knows", [True, False])
+@pytest.mark.usefixtures("impatient")
+async def test_it_is_enough_that_one_of_a_pair_knows_the_other(smaller_knows: bool, until: Any) -> None:
+    """A newcomer reaches members that know its key and not its endpoint, whichever address is the smaller, again and again."""
+    newcomer, member = await two(smaller_knows)
+    member.mesh.set_peers([MeshPeer(newcomer.key.public_key, "", 0)])
+    newcomer.mesh.set_peers([member.peer])
+    await until(lambda: bool(newcomer.mesh.up and member.mesh.up))
+    member.mesh.notify(Word("welcome"))
+    await until(lambda: newcomer.heard == [(member.key.address, "welcome")])
+    port = newcomer.server.port
+    await newcomer.stop()
+    await until(lambda: not member.mesh.up)
+    again = Member(newcomer.key)
+    await again.start(port)
+    again.mesh.set_peers([member.peer])
+    await until(lambda: bool(again.mesh.up and member.mesh.up))
+    await again.stop()
+    await member.stop()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_when_both_dial_one_connection_stays(monkeypatch: pytest.MonkeyPatch, until: Any) -> None:
+    """Two nodes that dial each other at once end with one connection, the same one for both."""
+    monkeypatch.setattr(mesh_module, "PATIENCE_SECONDS", 0.0)
+    one, other = await two(smaller_knows=True)
+    one.mesh.set_peers([other.peer])
+    other.mesh.set_peers([one.peer])
+    await until(lambda: bool(one.mesh.up and other.mesh.up))
+    await until(lambda: one.server.connections + other.server.connections == 1)
+    one.mesh.notify(Word("a"))
+    other.mesh.notify(Word("b"))
+    await until(lambda: bool(one.heard and other.heard))
+    assert one.server.connections + other.server.connections == 1
+    await one.stop()
+    await other.stop()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_newcomer_is_let_in_once_it_is_a_member(until: Any) -> None:
+    """Refused while nobody knows it, a node that goes on dialling is connected as soon as it has become a member."""
+    newcomer, member = await two(smaller_knows=False)
+    member.mesh.set_peers([])
+    newcomer.mesh.set_peers([member.peer])
+    await until(lambda: bool(newcomer.mesh.up))
+    assert member.mesh.up == ()
+    member.mesh.set_peers([newcomer.peer])
+    await until(lambda: member.mesh.up == (newcomer.key.address,))
+    await newcomer.stop()
+    await member.stop()
+
+
+async def test_a_new_endpoint_keeps_the_connection_that_stands(until: Any) -> None:
+    """What a register says about an endpoint never cuts a member off that has proved its key."""
+    one, other = await two(smaller_knows=True)
+    one.mesh.set_peers([other.peer])
+    other.mesh.set_peers([one.peer])
+    await until(lambda: bool(one.mesh.up and other.mesh.up))
+    one.mesh.set_peers([MeshPeer(other.key.public_key, "127.0.0.1", 1, trusted=False)])
+    other.mesh.set_peers([MeshPeer(one.key.public_key, "", 0)])
+    one.mesh.notify(Word("still here"))
+    await until(lambda: bool(other.heard))
+    assert (one.downs, other.downs) == ([], [])
+    await one.stop()
+    await other.stop()
