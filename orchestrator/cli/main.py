@@ -36,11 +36,20 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("logs", "logs", "read or follow the nodes' logs"),
     ),
     "Fleet": (
+        Command("inventory", "inventory", "check an inventory: every mistake at once, nothing touched"),
+        Command("upgrade", "upgrade", "give every node another image, batch by batch; --rollback"),
+        Command("ssh", "ssh", "log in to the machine of a node"),
+        Command("exec", "exec", "run a command where nodes run"),
+        Command("collect", "collect", "one archive of logs, configs without secrets, metrics and versions"),
+        Command("destroy", "destroy", "take a testnet off its machines and leave them as found"),
         Command("image", "image", "build, save, load and list the node's container image"),
-        Command("ticket", "ticket", "invite participants' nodes: create, show"),
-        Command("join", "join", "take part with one node in a network that others run"),
-        Command("publish", "publish", "write the public files: genesis, entry points, status page"),
+        Command("bundle", "bundle", "render what belongs on each machine, for running the playbooks by hand"),
         Command("lab", "lab", "machines in containers, to rehearse a fleet on"),
+    ),
+    "Take part": (
+        Command("ticket", "ticket", "create or show a signed ticket with which others join"),
+        Command("join", "join", "join a network with a ticket: one machine, measured and provisioned"),
+        Command("publish", "publish", "write the public files of a testnet as static files"),
     ),
     "Store and stream": (
         Command("put", "put", "upload a file (or --video) and print its handle"),

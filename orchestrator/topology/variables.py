@@ -277,6 +277,13 @@ _ROWS: tuple[Variable, ...] = (
         TESTNET,
         "what a failed measurement does to a machine: enforce leaves it out; default: enforce on machines, off elsewhere",
     ),
+    Variable(
+        "stratos_drain_seconds",
+        seconds(1, 2_592_000),
+        900.0,
+        TESTNET,
+        "how long `up` waits for a removed node to hand over its slices or votes before it reports that it still runs",
+    ),
     # pace of the layers
     _genesis(
         "block_seconds",
