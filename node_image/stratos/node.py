@@ -1,4 +1,4 @@
-"""The node's entry: `stratosd run --home DIR`, and `run_node` for a fork parent that has preloaded this module.
+"""The node's entry: `stratosd run --home DIR [--log stdout]`, and `run_node` for a fork parent that has preloaded this module.
 
 Importing this module and calling `preload` opens nothing (no loop, thread, socket or store), so a parent may fork
 afterwards. `run_node` reads the home, runs the room of the node's role until SIGTERM, and exits with 0; whatever
@@ -71,12 +71,13 @@ def prepare() -> None:
     prepare_decoders("stratos")
 
 
-def run_node(home: Path) -> None:
+def run_node(home: Path, *, log_to_stdout: bool = False) -> None:
     """Be the node whose home this is until it is told to stop; SystemExit with a code when it cannot go on."""
     home = Path(home).absolute()
     try:
         config = load_config(home / "config.json")
-        configure_log(home / "node.log", level=config.log_level, max_bytes=config.limits.log_bytes, node=config.name)
+        log = None if log_to_stdout else home / "node.log"
+        configure_log(log, level=config.log_level, max_bytes=config.limits.log_bytes, node=config.name)
         room = importlib.import_module(ROOMS[config.role])
         with contextlib.suppress(FileNotFoundError):
             (home / "ready.json").unlink()
@@ -156,12 +157,32 @@ def main(arguments: list[str] | None = None) -> int:
     import argparse  # forked nodes never parse a command line
 
     parser = argparse.ArgumentParser(prog="stratosd", description="A node of a Stratos network.")
-    parser.add_argument("--version", action="version", version=f"stratosd {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser.add_argument(
+        "--version", action="store_true", help="show the program's version and the ledger rules it knows"
+    )
+    commands = parser.add_subparsers(dest="command")
     run = commands.add_parser("run", help="be the node whose home this is, until SIGTERM")
     run.add_argument("--home", type=Path, required=True, help="folder with config.json, genesis.json and node.key")
-    run_node(parser.parse_args(arguments).home)
+    run.add_argument(
+        "--log", choices=("file", "stdout"), default="file", help="node.log in the home (default), or stdout"
+    )
+    options = parser.parse_args(arguments)
+    if options.version:
+        print(version_text())
+        return EXIT_STOPPED
+    if options.command is None:
+        parser.error("say what to do: run --home DIR")
+    run_node(options.home, log_to_stdout=options.log == "stdout")
     return EXIT_STOPPED
+
+
+def version_text() -> str:
+    """What `stratosd --version` prints: the program's version and the newest version of the ledger's rules it knows."""
+    try:
+        newest = getattr(importlib.import_module("stratos.ledger.rulebook"), "NEWEST", 1)
+    except ModuleNotFoundError:
+        newest = 1
+    return f"stratosd {__version__}, ledger rules {newest}"
 
 
 if __name__ == "__main__":

@@ -29,10 +29,18 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     "Run a testnet": (
         Command("demo", "demo", "the whole story in a minute: up, traffic, epochs, audit, report, down"),
         Command("plan", "plan", "show what an inventory would become, touching nothing"),
+        Command("preflight", "preflight", "measure the machines of an inventory against what their nodes need"),
         Command("up", "up", "bring a testnet to what its inventory says"),
         Command("down", "down", "stop every node of a testnet"),
         Command("status", "status", "nodes, heights, roots and health"),
         Command("logs", "logs", "read or follow the nodes' logs"),
+    ),
+    "Fleet": (
+        Command("image", "image", "build, save, load and list the node's container image"),
+        Command("ticket", "ticket", "invite participants' nodes: create, show"),
+        Command("join", "join", "take part with one node in a network that others run"),
+        Command("publish", "publish", "write the public files: genesis, entry points, status page"),
+        Command("lab", "lab", "machines in containers, to rehearse a fleet on"),
     ),
     "Store and stream": (
         Command("put", "put", "upload a file (or --video) and print its handle"),

@@ -29,7 +29,7 @@ from orchestrator.errors import EnvironmentFault
 SUITE = "bookworm"
 MIRROR_VARIABLE = "STRATOS_DEBIAN_MIRROR"
 DIGEST_LABEL = "network.stratos.base"
-RECIPE = 1
+RECIPE = 2
 """Part of the digest: raised when this file makes something else from the same inputs."""
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -136,7 +136,9 @@ def bootstrap_command(
 ) -> list[str]:
     """The command line that writes the root file system to `archive`."""
     command = [tool, "--variant=minbase", f"--architectures={architecture}", "--format=tar"]
-    command += [f"--include={','.join(sorted(set(packages)))}"] if packages else []
+    # With a root that is merged from the start, the package that would merge it, and all of Perl with it, is not needed.
+    command += ["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
+    command += [f"--include={','.join(sorted({'usr-is-merged', *packages}))}"]
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
     command += [f"--dpkgopt=path-include={_KEPT}"]
     command += ['--aptopt=Acquire::Languages "none"', '--aptopt=Acquire::Retries "3"']

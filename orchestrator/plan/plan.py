@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from orchestrator.errors import BadInput
 from orchestrator.plan.genesis import changed_settings, endpoint_of, genesis_names, make_genesis
 from orchestrator.plan.keys import KeyRing, RandomBytes, complete_ring
+from orchestrator.plan.networks import ContainerNetworks, assign_networks
 from orchestrator.plan.ports import PortMap, PortSearch, SlotRequest, assign_ports, assign_slots
 from orchestrator.topology.machine import Machine
-from orchestrator.topology.topology import MACHINES, PROCESS, NodeSpec, Topology
+from orchestrator.topology.topology import DOCKER, MACHINES, PROCESS, NodeSpec, Topology
 from orchestrator.topology.variables import VARIABLES
 from stratos.client.records import Endpoints
 from stratos.wire.config import FaucetSettings, LimitSettings, NodeConfig, PeerEntry, split_endpoint
@@ -71,6 +72,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     runtime: str = PROCESS
     spawn: str
     ports: PortMap
+    networks: ContainerNetworks = ContainerNetworks()
+    """Where containers are reached; empty for processes and machines."""
     nodes: tuple[NodePlan, ...]
     machines: tuple[Machine, ...] = ()
     left: tuple[str, ...] = ()
@@ -130,6 +133,7 @@ def make_plan(
     random: RandomBytes,
     time_ms: int,
     is_free: Callable[[int], bool],
+    subnet_is_free: Callable[[str], bool] = lambda _subnet: True,
 ) -> Outcome:
     """The plan for a topology; raises BadInput when it contradicts the running genesis, EnvironmentFault without ports."""
     names = [node.name for node in topology.nodes]
@@ -141,6 +145,15 @@ def make_plan(
         ports = assign_ports(known, names, search, is_free=is_free)
     else:
         ports = assign_slots(known, [_slot_request(node, topology) for node in topology.nodes])
+    networks = ContainerNetworks()
+    if topology.runtime == DOCKER:
+        networks = assign_networks(
+            before.networks if before is not None else networks,
+            [(node.name, node.region) for node in topology.nodes],
+            hint=search.hint,
+            is_free=subnet_is_free,
+        )
+        topology = _addressed(topology, networks)
     genesis = existing.genesis
     if outside is not None:
         _refuse_other_network(genesis, outside.genesis, topology)
@@ -159,7 +172,7 @@ def make_plan(
     plan = _plan_of(
         topology, ring, ports, genesis, known_configs, left=tuple(sorted(left)), image=image, outside=endpoints
     )
-    return Outcome(plan, ring, genesis)
+    return Outcome(structs.replace(plan, networks=networks), ring, genesis)
 
 
 def _refuse_other_network(known: Genesis | None, wanted: Genesis, topology: Topology) -> None:
@@ -168,6 +181,12 @@ def _refuse_other_network(known: Genesis | None, wanted: Genesis, topology: Topo
             f"testnet {topology.name} takes part in network {known.network} with another genesis than {topology.network} has; "
             f"give the new one another stratos_testnet, or leave with `stratosctl down --purge -i {topology.source}`"
         )
+
+
+def _addressed(topology: Topology, networks: ContainerNetworks) -> Topology:
+    """The topology with each container's address in the network of its own region."""
+    nodes = (structs.replace(node, address=networks.address(node.name, node.region)) for node in topology.nodes)
+    return structs.replace(topology, nodes=tuple(nodes))
 
 
 def _slot_request(node: NodeSpec, topology: Topology) -> SlotRequest:

@@ -66,6 +66,16 @@ def decimal(minimum: float, maximum: float) -> Kind:
     return Kind(parse, f"a number from {minimum:g} to {maximum:g}, or 0")
 
 
+def share() -> Kind:
+    """A number above 0, at most 1."""
+
+    def parse(value: object) -> float | None:
+        number = None if isinstance(value, bool) else seconds(0, 1).parse(value)
+        return float(number) if number else None
+
+    return Kind(parse, "a number above 0, at most 1")
+
+
 def stos(minimum: str, maximum: int = 10**8) -> Kind:
     """An amount in STOS; parsed to wei."""
     lowest = int(Decimal(minimum) * WEI_PER_STOS)
@@ -251,6 +261,20 @@ _ROWS: tuple[Variable, ...] = (
         60.0,
         TESTNET,
         "how long `up` waits for readiness before it reports what is missing",
+    ),
+    Variable(
+        "stratos_hardware_factor",
+        share(),
+        1.0,
+        TESTNET,
+        "share of the recommended hardware (protocol 9) that preflight asks for; small testnets need less",
+    ),
+    Variable(
+        "stratos_preflight",
+        choice("enforce", "warn", "off"),
+        "",
+        TESTNET,
+        "what a failed measurement does to a machine: enforce leaves it out; default: enforce on machines, off elsewhere",
     ),
     # pace of the layers
     _genesis(

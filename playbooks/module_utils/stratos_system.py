@@ -68,12 +68,16 @@ class System:
         return by_name is not None
 
     def make_user(self):
-        """A user for the homes that nobody can log in as."""
+        """A user for the homes that nobody can log in as; its group has the same number."""
+        code, _, _ = self.run(["getent", "group", USER])
+        if code:
+            self.call("groupadd", "--system", "--gid", str(UID), USER)
         self.call(
-            "useradd", "--system", "--uid", str(UID), "--user-group", "--no-create-home", "--home-dir", "/var/lib/stratos",
+            "useradd", "--system", "--uid", str(UID), "--gid", str(UID), "--no-create-home", "--home-dir", "/var/lib/stratos",
             "--shell", "/usr/sbin/nologin", "--comment", "Stratos nodes", USER,
         )  # fmt: skip
 
     def remove_user(self):
         """Remove the user and its group."""
         self.call("userdel", USER)
+        self.run(["groupdel", USER])  # userdel has taken it along unless the machine is set up otherwise

@@ -1,4 +1,4 @@
-"""The node's log: one JSON object per line in node.log, bounded in size.
+"""The node's log: one JSON object per line in node.log, bounded in size, or on stdout for an engine or a journal to keep.
 
 A fork parent or a shell may already have pointed stdout and stderr at the file; when it is rotated (node.log becomes
 node.log.1) they are pointed at the new one, so that a crash's traceback is found where the log ends. Writing is
@@ -60,10 +60,21 @@ class LogFile:
         self._size = 0
 
 
+class StandardOutput:
+    """Descriptor 1: whoever reads it keeps and bounds the log."""
+
+    def write(self, line: bytes) -> None:
+        """Write one line; a reader that left loses the line, not the node."""
+        try:
+            os.write(1, line)
+        except OSError:
+            return
+
+
 class _Logger:
     """What structlog writes to."""
 
-    def __init__(self, file: LogFile) -> None:
+    def __init__(self, file: LogFile | StandardOutput) -> None:
         self._file = file
 
     def msg(self, line: bytes) -> None:
@@ -80,9 +91,9 @@ def _render(_logger: Any, level: str, event: MutableMapping[str, Any]) -> bytes:
     return _encoder.encode(record) + b"\n"
 
 
-def configure_log(path: Path, *, level: str, max_bytes: int, node: str) -> None:
-    """Send every structlog logger of this process to `path`."""
-    file = LogFile(path, max_bytes=max_bytes)
+def configure_log(path: Path | None, *, level: str, max_bytes: int, node: str) -> None:
+    """Send every structlog logger of this process to `path`, or to stdout when it is None."""
+    file = StandardOutput() if path is None else LogFile(path, max_bytes=max_bytes)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info, _render],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),

@@ -10,7 +10,7 @@ import pytest
 
 from stratos.net.block_log import StoreMismatch
 from stratos.net.rpc import PortInUse
-from stratos.node import EXIT_DUTY, EXIT_ENVIRONMENT, EXIT_INPUT, DutyFailed, explain
+from stratos.node import EXIT_DUTY, EXIT_ENVIRONMENT, EXIT_INPUT, EXIT_STOPPED, DutyFailed, explain, main
 from stratos.state.state import StateError
 from stratos.wire.config import ConfigError
 
@@ -73,3 +73,19 @@ def test_a_home_without_files_is_bad_input(tmp_path: Path) -> None:
     assert done.returncode == EXIT_INPUT
     assert "config.json" in done.stderr
     assert "give the home directory of a node" in done.stderr
+
+
+def test_the_program_says_its_version_and_the_rules_it_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    """What an operator compares before an upgrade."""
+    assert main(["--version"]) == EXIT_STOPPED
+    words = capsys.readouterr().out.split()
+    assert words[0] == "stratosd"
+    assert words[-3:-1] == ["ledger", "rules"]
+    assert int(words[-1]) >= 1
+
+
+def test_a_command_line_without_a_command_is_refused() -> None:
+    """As any other that says nothing useful: code 2."""
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == EXIT_INPUT

@@ -42,3 +42,21 @@ def test_lines_are_json_with_time_level_and_node_and_stderr_follows(tmp_path: Pa
     record = json.loads(lines[-2])
     assert (record["node"], record["level"], record["event"], record["number"]) == ("v7", "info", "counted", 59)
     assert (tmp_path / "node.log.1").exists()
+
+
+def test_without_a_file_the_log_goes_to_stdout_and_survives_its_reader(tmp_path: Path) -> None:
+    """In a container the engine keeps the lines; a reader that left costs lines, not the node."""
+    program = (
+        "import structlog, os\n"
+        "from stratos.net.node_log import configure_log\n"
+        "configure_log(None, level='info', max_bytes=4_000, node='v7')\n"
+        "log = structlog.get_logger('x')\n"
+        "log.info('first')\n"
+        "os.close(1)\n"
+        "log.info('lost')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0
+    [line] = done.stdout.splitlines()
+    assert (json.loads(line)["node"], json.loads(line)["event"]) == ("v7", "first")
+    assert list(tmp_path.iterdir()) == []
