@@ -34,7 +34,8 @@ options:
     choices: [present, absent]
     default: present
   optional:
-    description: Packages that no source offers are returned in `unavailable` instead of failing.
+    description: >-
+      Packages that no source offers are returned in `unavailable` instead of failing, and the sources are not read anew for them.
     type: bool
     default: false
 author: Stratos testnet authors
@@ -129,10 +130,15 @@ def present(packages, names, record, *, optional, check):
     missing = packages.missing(names)
     if not missing:
         return result
-    if optional or not packages.unavailable(missing):
-        trouble = "" if check else packages.update()
-    else:
-        trouble = packages.update()
+    if check:
+        # Sources are not read anew: what they offer today is not known, so what is missing counts as offered unless it may be absent.
+        known = [name for name in missing if name not in packages.unavailable(missing)]
+        result["unavailable"] = [name for name in missing if name not in known] if optional else []
+        result["installed"] = packages.would_install(known) if known else []
+        result["installed"] += [name for name in missing if name not in {*known, *result["unavailable"]}]
+        result["changed"] = bool(result["installed"])
+        return result
+    trouble = "" if optional else packages.update()
     result["unavailable"] = packages.unavailable(missing)
     wanted = [name for name in missing if name not in result["unavailable"]]
     if result["unavailable"] and not optional:
@@ -142,9 +148,8 @@ def present(packages, names, record, *, optional, check):
         return result
     result["installed"] = packages.would_install(wanted)
     result["changed"] = True
-    if not check:
-        write_record(record, {*read_record(record), *result["installed"]})
-        packages.install(wanted)
+    write_record(record, {*read_record(record), *result["installed"]})
+    packages.install(wanted)
     return result
 
 
