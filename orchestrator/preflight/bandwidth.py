@@ -46,9 +46,9 @@ class Pace(Struct, frozen=True, kw_only=True):
 
 
 def measure(
-    session: ProbeSession, place: Place, pace: Pace, *, peers: Sequence[ProbeSession] = ()
+    session: ProbeSession | None, place: Place, pace: Pace, *, peers: Sequence[ProbeSession] = ()
 ) -> tuple[Rate | None, Rate | None, str]:
-    """(up, down, why not) of the session's machine; later ways are tried only while the wanted rate was not seen."""
+    """(up, down, why not) of the machine at `place`, which `session` talks to; later ways are tried only while the wanted rate was not seen."""
     up: Rate | None = None
     down: Rate | None = None
     why = ""
@@ -64,7 +64,7 @@ def measure(
                 down = _better(down, _transfer(way, place, pace, to_machine=True, name=name))
         except (OSError, ValueError, KeyError, HostFailed, ProbeRefused) as error:
             why = why or f"{name}: {error}"
-    if session.machine.connection != "local":
+    if session is not None and session.machine.connection != "local":
         try:
             if up is None:
                 up = _pulled(session, pace)

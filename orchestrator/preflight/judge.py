@@ -38,8 +38,8 @@ class Line(Struct, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        """`machine: check is measured, wanted wanted; fix`."""
-        return f"{self.machine}: {self.check} is {self.measured}, wanted {self.wanted}; {self.fix}"
+        """`machine: check: measured, wanted wanted; fix`."""
+        return f"{self.machine}: {self.check}: {self.measured}, wanted {self.wanted}; {self.fix}"
 
 
 class Setting(Struct, frozen=True, kw_only=True):

@@ -132,7 +132,7 @@ def test_each_shortage_fails_its_own_line_with_a_fix(check: str, changes: dict[s
     failed = [line for line in found.values() if line.verdict == FAIL]
     assert [line.check for line in failed] == [check]
     assert words in failed[0].fix
-    assert failed[0].sentence.startswith(f"box: {check} is ")
+    assert failed[0].sentence.startswith(f"box: {check}: ")
 
 
 def test_two_nodes_on_one_port_are_found_without_a_machine() -> None:

@@ -179,5 +179,5 @@ all:
     assert "port 26656" in lines
     assert [line.check for line in there.lines] == ["connection"]
     assert there.verdict == report.verdict == "fail"
-    assert report.failures()[there.name].startswith("r1: connection is unreachable: 127.0.0.2 port ")
+    assert report.failures()[there.name].startswith("r1: connection: unreachable: 127.0.0.2 port ")
     assert any(sentence.startswith("r1: ") for sentence in said)
