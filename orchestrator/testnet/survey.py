@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from typing import Any
 
 from msgspec import Struct, structs
@@ -63,8 +64,8 @@ class Survey(Struct, frozen=True, kw_only=True):
 def survey(folder: TestnetFolder) -> Survey:
     """Look at the testnet in `folder`; raises BadInput when there is none."""
     plan = folder.need_plan()
-    runtime = runtime_for(plan, folder.path, code="")
-    states = runtime.status()
+    with closing(runtime_for(plan, folder.path, code="")) as runtime:
+        states, supervised = runtime.status(), runtime.supervised()
     alive = [node for node in plan.nodes if node.name in states and states[node.name].pid]
     answers = all_statuses(alive)
     now_ms = time.time_ns() // 1_000_000
@@ -94,7 +95,6 @@ def survey(folder: TestnetFolder) -> Survey:
     asked = plan.outside is not None or any(node.role == "validator" for node in alive)
     nodes += _outside(folder, plan, notes) if asked else []
     heights = _heights_outside(plan)
-    supervised = runtime.supervised()
     if alive and not supervised:
         notes.append("no supervisor watches over the nodes; run `up` to start one")
     return Survey(
