@@ -36,11 +36,20 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("logs", "logs", "read or follow the nodes' logs"),
     ),
     "Fleet": (
+        Command("inventory", "inventory", "check an inventory: every mistake at once, nothing touched"),
+        Command("upgrade", "upgrade", "give every node another image, batch by batch; --rollback"),
+        Command("ssh", "ssh", "log in to the machine of a node"),
+        Command("exec", "exec", "run a command where nodes run"),
+        Command("collect", "collect", "one archive of logs, configs without secrets, metrics and versions"),
+        Command("destroy", "destroy", "take a testnet off its machines and leave them as found"),
         Command("image", "image", "build, save, load and list the node's container image"),
-        Command("ticket", "ticket", "invite participants' nodes: create, show"),
-        Command("join", "join", "take part with one node in a network that others run"),
-        Command("publish", "publish", "write the public files: genesis, entry points, status page"),
+        Command("bundle", "bundle", "render what belongs on each machine, for running the playbooks by hand"),
         Command("lab", "lab", "machines in containers, to rehearse a fleet on"),
+    ),
+    "Take part": (
+        Command("ticket", "ticket", "create or show a signed ticket with which others join"),
+        Command("join", "join", "join a network with a ticket: one machine, measured and provisioned"),
+        Command("publish", "publish", "write the public files of a testnet as static files"),
     ),
     "Store and stream": (
         Command("put", "put", "upload a file (or --video) and print its handle"),
@@ -54,6 +63,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     "Wallets and chain": (
         Command("wallet", "wallet", "new, import, list, balance"),
         Command("tx", "tx", "send, delegate, undelegate, deposit, unbond, withdraw, vote, show"),
+        Command("upgrade-rules", "upgrade_rules", "vote newer rules of the ledger into force at a height"),
         Command("proof", "proof", "prove a state value with only the genesis file"),
     ),
     "Money": (
@@ -109,8 +119,8 @@ def overview() -> str:
         "usage: stratosctl COMMAND [OPTIONS]        stratosctl help COMMAND tells more",
     ]
     for group, commands in offered().items():
-        lines += ["", f"{group}:"] + [f"  {command.name:<10} {command.help}" for command in commands]
-    lines += ["", "Exit codes:"] + [f"  {code:<10} {meaning}" for code, meaning in exit_codes.MEANINGS.items()]
+        lines += ["", f"{group}:"] + [f"  {command.name:<13} {command.help}" for command in commands]
+    lines += ["", "Exit codes:"] + [f"  {code:<13} {meaning}" for code, meaning in exit_codes.MEANINGS.items()]
     return "\n".join(lines)
 
 

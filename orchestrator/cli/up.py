@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
 
         raising = Raising(inventory or default_inventory(), began=began, say=say, launched=launched)
         launched = None
-        report = raising.run(probe=not options.no_probe)
+        report = raising.run(probe=not options.no_probe, force=options.force, wait_cooling_off=options.wait_cooling_off)
     finally:
         say.clear()  # what is printed next, here or about an error, begins on an empty line
         if launched is not None:
@@ -46,15 +46,17 @@ def main(argv: list[str]) -> int:
         import msgspec
 
         print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
-        return PARTIAL if report.quarantined else OK
+        return PARTIAL if report.partial else OK
     for name, sentence in report.quarantined.items():
         print(f"stratosctl: quarantined {name}: {sentence}", file=sys.stderr)
+    for sentence in report.draining.values():
+        print(f"stratosctl: {sentence}", file=sys.stderr)
     for text in (*report.notes, *(f"warning: {warning}" for warning in report.warnings)):
         print(text)
     counts = ", ".join(f"{count} {role}" for role, count in report.nodes.items())
     if not report.changed:
         print(f"testnet {report.testnet} is up already ({counts}; height {report.height}); nothing changed")
-        return PARTIAL if report.quarantined else OK
+        return PARTIAL if report.partial else OK
     done = f"{report.changed} nodes changed, {report.started} started, {report.seconds:.2f} s"
     print(f"testnet {report.testnet} is up: {counts}; height {report.height}; {done}")
     if report.probe is not None:
@@ -62,7 +64,7 @@ def main(argv: list[str]) -> int:
     first = next(iter(report.endpoints.values()), "")
     print(f"first validator: {first}/status    folder: {report.folder}")
     print("next: stratosctl status, stratosctl put FILE, stratosctl logs -f, stratosctl down")
-    return PARTIAL if report.quarantined else OK
+    return PARTIAL if report.partial else OK
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
@@ -72,6 +74,16 @@ def _options(argv: list[str]) -> argparse.Namespace:
     command.add_argument("-i", "--inventory", type=Path, help="Ansible inventory (default: inventories/local.yml)")
     command.add_argument("--json", action="store_true", help="print one JSON document: changed, started, seconds, ...")
     command.add_argument("--no-probe", action="store_true", help="do not verify with a 1 MiB upload")
+    command.add_argument(
+        "--force",
+        action="store_true",
+        help="stop removed nodes without waiting for their slices to be copied elsewhere",
+    )
+    command.add_argument(
+        "--wait-cooling-off",
+        action="store_true",
+        help="keep removed resource nodes running until they forfeit no rewards; up to stratos_drain_seconds per run",
+    )
     return command.parse_args(argv)
 
 

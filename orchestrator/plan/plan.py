@@ -5,12 +5,12 @@ A plan does not say what to do; `diff.py` compares it with what is there, and th
 
 Lists of other nodes in a config are the way into the network, not its membership, which nodes learn from each other and from
 the register. So a node keeps the lists it was planned with, whoever joins or leaves later, and one more or one fewer
-host touches one host. Only when most of a list has left is it made anew.
+host touches one host. Only a list of which nobody is left is made anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 
 from msgspec import Struct, structs
 
@@ -75,7 +75,12 @@ class Plan(Struct, frozen=True, kw_only=True):
     networks: ContainerNetworks = ContainerNetworks()
     """Where containers are reached; empty for processes and machines."""
     nodes: tuple[NodePlan, ...]
+    leaving: tuple[NodePlan, ...] = ()
+    """Nodes that are in the inventory no more and run until they are taken out."""
     machines: tuple[Machine, ...] = ()
+    """Of the inventory, and of leaving nodes."""
+    inventory_image: str = ""
+    """What the inventory (or the default) names; an upgrade may want another one for now."""
     left: tuple[str, ...] = ()
     """Nodes that left the inventory since genesis: when one comes back, it has to register again."""
     warnings: tuple[str, ...] = ()
@@ -84,6 +89,11 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     def node(self, name: str) -> NodePlan:
         return next(node for node in self.nodes if node.name == name)
+
+    @property
+    def operated(self) -> tuple[NodePlan, ...]:
+        """Every node there is something to do with: those of the inventory, and those that leave."""
+        return (*self.nodes, *self.leaving)
 
 
 def http_url(config: NodeConfig) -> str:
@@ -115,6 +125,8 @@ class Existing(Struct, frozen=True):
     genesis: Genesis | None = None
     image: ImageWish | None = None
     outside: OutsideNetwork | None = None
+    homes: frozenset[str] = frozenset()
+    """Nodes that have a home: one that is not planned any more leaves, and is left once its home is put aside."""
 
 
 class Outcome(Struct, frozen=True):
@@ -141,15 +153,20 @@ def make_plan(
     ring = complete_ring(existing.ring, names, random, participant=outside is not None)
     before = existing.plan
     known = before.ports if before is not None else PortMap()
+    leaving = tuple(
+        node for node in (before.operated if before is not None else ()) if node.name in existing.homes - set(names)
+    )
     if topology.runtime == PROCESS:
-        ports = assign_ports(known, names, search, is_free=is_free)
+        ports = assign_ports(known, [*names, *(node.name for node in leaving)], search, is_free=is_free)
     else:
-        ports = assign_slots(known, [_slot_request(node, topology) for node in topology.nodes])
+        kept = [SlotRequest(node.name, node.role, node.machine or node.name) for node in leaving]
+        ports = assign_slots(known, [*(_slot_request(node, topology) for node in topology.nodes), *kept])
     networks = ContainerNetworks()
     if topology.runtime == DOCKER:
+        members = [(node.name, node.region) for node in topology.nodes]
         networks = assign_networks(
             before.networks if before is not None else networks,
-            [(node.name, node.region) for node in topology.nodes],
+            [*members, *((node.name, node.config.region) for node in leaving)],
             hint=search.hint,
             is_free=subnet_is_free,
         )
@@ -166,13 +183,21 @@ def make_plan(
     if before is not None and existing.genesis is not None:
         left = {*before.left, *(node.name for node in before.nodes)} - (set(names) - set(before.left))
     _refuse_shared_identity(topology, ring)
-    known_configs = {node.name: node.config for node in before.nodes} if before is not None else {}
     image = existing.image.wanted if existing.image and existing.image.inventory == topology.image else topology.image
     endpoints = outside.endpoints if outside is not None else None
-    plan = _plan_of(
-        topology, ring, ports, genesis, known_configs, left=tuple(sorted(left)), image=image, outside=endpoints
-    )
-    return Outcome(structs.replace(plan, networks=networks), ring, genesis)
+    plan = _plan_of(topology, ring, ports, genesis, before, left=tuple(sorted(left)), image=image, outside=endpoints)
+    machines = (*plan.machines, *_machines_of(leaving, topology, before))
+    return Outcome(structs.replace(plan, leaving=leaving, machines=machines, networks=networks), ring, genesis)
+
+
+def _machines_of(leaving: tuple[NodePlan, ...], topology: Topology, before: Plan | None) -> Iterator[Machine]:
+    """Machines of leaving nodes that the inventory does not name any more."""
+    present = {machine.name for machine in topology.machines}
+    wanted = {node.machine for node in leaving} - present
+    for machine in before.machines if before is not None else ():
+        if machine.name in wanted:
+            hosts = tuple(node.name for node in leaving if node.machine == machine.name)
+            yield structs.replace(machine, hosts=hosts, listed=False)
 
 
 def _refuse_other_network(known: Genesis | None, wanted: Genesis, topology: Topology) -> None:
@@ -226,7 +251,7 @@ def _plan_of(
     ring: KeyRing,
     ports: PortMap,
     genesis: Genesis,
-    known: Mapping[str, NodeConfig],
+    before: Plan | None,
     *,
     left: tuple[str, ...],
     image: str,
@@ -243,6 +268,12 @@ def _plan_of(
         for node in topology.nodes
     }
     others = _peers_outside(outside, ours=frozenset(entry.public_key for entry in entries.values()))
+    known = {node.name: node.config for node in before.nodes} if before is not None else {}
+    leaving = tuple(
+        PeerEntry(name=node.name, role=node.role, public_key=node.public_key, endpoint=node.config.network_address)
+        for node in (before.nodes if before is not None else ())
+        if node.name not in entries
+    )
     limits = topology.faucet
     faucet = (
         FaucetSettings(
@@ -273,6 +304,7 @@ def _plan_of(
                 ports,
                 entries,
                 others,
+                leaving,
                 known.get(node.name),
                 registers=node.name not in from_genesis,
                 slice_transport=outside.slice_transport if outside is not None else topology.slice_transport,
@@ -293,6 +325,7 @@ def _plan_of(
         runtime=topology.runtime,
         machines=topology.machines if topology.runtime == MACHINES else (),
         spawn=topology.spawn,
+        inventory_image=topology.image if topology.runtime != PROCESS else "",
         ports=ports,
         nodes=nodes,
         left=left,
@@ -320,6 +353,7 @@ def _config(
     ports: PortMap,
     entries: dict[str, PeerEntry],
     others: tuple[PeerEntry, ...],
+    leaving: tuple[PeerEntry, ...],
     before: NodeConfig | None,
     *,
     registers: bool,
@@ -327,15 +361,17 @@ def _config(
     faucet: FaucetSettings | None,
 ) -> NodeConfig:
     """A node knows the others of its own layer and the entry points of the layers it talks to, and nobody else; one that
-    was planned `before` keeps those it knew then."""
+    was planned `before` keeps those it knew then. Who is `leaving` is there until the newcomers can take over."""
 
     present = {entry.name: entry for entry in (*others, *entries.values())}
 
     def of(role: str, known: tuple[PeerEntry, ...] | None) -> tuple[PeerEntry, ...]:
-        if known is None or _mostly_gone(known, present):
-            ours = [entries[other.name] for other in topology.of_role(role) if other.name != node.name]
-            return (*ours, *(entry for entry in others if entry.role == role))
-        return tuple(present.get(entry.name, entry) for entry in known)
+        ours = [entries[other.name] for other in topology.of_role(role) if other.name != node.name]
+        fresh = (*ours, *(entry for entry in (*others, *leaving) if entry.role == role))
+        if known is None:
+            return fresh
+        all_left = bool(fresh) and not any(entry.name in present for entry in known)
+        return fresh if known and all_left else tuple(present.get(entry.name, entry) for entry in known)
 
     return NodeConfig(
         name=node.name,
@@ -354,8 +390,3 @@ def _config(
         limits=LimitSettings(disk_bytes=node.disk_bytes) if node.disk_bytes else LimitSettings(),
         faucet=faucet,
     )
-
-
-def _mostly_gone(known: tuple[PeerEntry, ...], entries: Mapping[str, PeerEntry]) -> bool:
-    """Whether more than half of a list has left the inventory, so that it no longer is a safe way in."""
-    return 2 * sum(entry.name in entries for entry in known) < len(known)

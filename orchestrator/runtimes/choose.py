@@ -11,7 +11,7 @@ from pathlib import Path
 from orchestrator.plan.plan import Plan
 from orchestrator.runtimes.launch import LaunchedParent
 from orchestrator.runtimes.protocol import Runtime
-from orchestrator.topology.topology import DOCKER
+from orchestrator.topology.topology import DOCKER, MACHINES
 
 
 def _silent(_text: str) -> None:
@@ -28,6 +28,10 @@ def runtime_for(
 ) -> Runtime:
     """The runtime of the testnet in `folder`. `launched` is a fork parent that is preloading already, `code` the digest of
     the sources that processes should run (None: those a running parent has, else today's)."""
+    if plan.runtime == MACHINES:
+        from orchestrator.runtimes.machines import MachinesRuntime  # only where there are machines
+
+        return MachinesRuntime(folder, plan, say=say)
     if plan.runtime == DOCKER:
         from orchestrator.runtimes.docker import DockerRuntime
 

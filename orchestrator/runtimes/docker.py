@@ -51,7 +51,7 @@ class DockerRuntime:
         self.folder = folder
         self.say = say
         self.quarantine: dict[str, str] = {}
-        self._nodes = {node.name: node for node in plan.nodes}
+        self._nodes = {node.name: node for node in plan.operated}
         self._connected: Any = None
         self._images: dict[str, str] = {}
         self._genesis_digest: str | None = None
@@ -66,6 +66,27 @@ class DockerRuntime:
     def place(self, nodes: Iterable[NodeFiles]) -> frozenset[str]:
         """Record the files; they reach a node's volume before it starts."""
         return place_homes(self.folder / "nodes", nodes)
+
+    def mark(self, name: str, flag: str, *, on: bool) -> bool:
+        """Make or remove an empty file in the node's volume."""
+        listed = self._listed().get(name)
+        if listed is None:
+            return False
+        with self._told(name, "mark"):
+            try:
+                self._api.get_archive(listed["Id"], f"{CONTAINER_HOME}/{flag}")
+                there = True
+            except NotFound:
+                there = False
+            if there == on:
+                return False
+            if on:
+                self._api.put_archive(listed["Id"], CONTAINER_HOME, containers.packed({flag: b""}))
+                return True
+        code, said = self.execute(name, ["rm", "-f", f"{CONTAINER_HOME}/{flag}"])
+        if code != 0:
+            raise EnvironmentFault(f"{name}: {flag} could not be removed ({said.decode(errors='replace')[-200:]})")
+        return True
 
     # -- containers
 

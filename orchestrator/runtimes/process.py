@@ -22,7 +22,7 @@ from orchestrator.errors import EnvironmentFault
 from orchestrator.plan.plan import NodePlan
 from orchestrator.runtimes.identity import ProcessIdentity, identify, lock_holder, send_signal, wait_gone
 from orchestrator.runtimes.launch import ENTRY, LaunchedParent, launch_parent
-from orchestrator.runtimes.placing import place_homes
+from orchestrator.runtimes.placing import place_homes, replace_file
 from orchestrator.runtimes.protocol import NodeFiles, NodeState
 from orchestrator.runtimes.records import (
     LAUNCHED_FILE,
@@ -93,6 +93,17 @@ class ProcessRuntime:
     def place(self, nodes: Iterable[NodeFiles]) -> frozenset[str]:
         """Write the files that are missing or differ, each by rename; names of the nodes that had any."""
         return place_homes(self.folder / "nodes", nodes)
+
+    def mark(self, name: str, flag: str, *, on: bool) -> bool:
+        """Make or remove an empty file in the home."""
+        path = self.home(name) / flag
+        if path.exists() == on:
+            return False
+        if on:
+            replace_file(path, b"")
+        else:
+            path.unlink(missing_ok=True)
+        return True
 
     # -- processes
 

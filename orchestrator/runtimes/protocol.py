@@ -65,6 +65,10 @@ class Runtime(Protocol):
     def forget(self, names: Iterable[str]) -> None:
         """Take stopped nodes out of what is operated; their data stays where it is."""
 
+    def mark(self, name: str, flag: str, *, on: bool) -> bool:
+        """Put an empty file `flag` into the home of a placed node, running or not, or take it away; whether that changed
+        anything. Nodes look at theirs at least every second (`maintenance`)."""
+
     def finish(self, *, timeout_seconds: float = 30.0) -> frozenset[str]:
         """Stop everything of this testnet, also what nobody remembers; names of the nodes that ran."""
 

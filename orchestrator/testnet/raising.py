@@ -3,7 +3,8 @@
 Each step looks at what is there and does only what differs, so a run that was killed is finished by the next one and a
 run that has nothing to do changes nothing. Fresh nodes start all at once, because they wait for each other on
 conditions; nodes that run and must change are replaced one at a time, each ready before the next, so no layer loses
-its quorum. Nodes that left the inventory leave the chain's register first and are stopped after.
+its quorum. Nodes that left the inventory go last, when those that came can take over (`draining`): what cannot be taken
+out in time goes on running and is named.
 """
 
 from __future__ import annotations
@@ -55,6 +56,13 @@ class UpReport(Struct, frozen=True, kw_only=True):
     probe: dict[str, Any] | None
     quarantined: dict[str, str] = {}
     """Nodes that could not be worked on, and why; the rest is up."""
+    draining: dict[str, str] = {}
+    """Nodes that left the inventory and go on running, and why."""
+
+    @property
+    def partial(self) -> bool:
+        """Whether something is left for the next run."""
+        return bool(self.quarantined or self.draining)
 
 
 def _load_verifier() -> None:
@@ -74,7 +82,7 @@ class Raising:
         self.phases: dict[str, float] = {}
         self.notes: list[str] = []
 
-    def run(self, *, probe: bool = True) -> UpReport:
+    def run(self, *, probe: bool = True, force: bool = False, wait_cooling_off: bool = False) -> UpReport:
         """Do it; raises BadInput, EnvironmentFault or PartialFailure with what is missing."""
         topology = topology_at(self.source)
         self._phase("inventory")
@@ -87,7 +95,9 @@ class Raising:
             self._phase("plan")
             runtime = self._runtime(planned)
             try:
-                return self._apply(planned, runtime, journal, probe=probe)
+                return self._apply(
+                    planned, runtime, journal, probe=probe, force=force, wait_cooling_off=wait_cooling_off
+                )
             finally:
                 runtime.close()
 
@@ -100,15 +110,25 @@ class Raising:
             return runtime_for(plan, planned.folder.path, say=self.say)
         return runtime_for(plan, planned.folder.path, launched=launched, code=source_digest(), say=self.say)
 
-    def _apply(self, planned: Planned, runtime: Runtime, journal: Journal, *, probe: bool) -> UpReport:
+    def _apply(
+        self,
+        planned: Planned,
+        runtime: Runtime,
+        journal: Journal,
+        *,
+        probe: bool,
+        force: bool,
+        wait_cooling_off: bool,
+    ) -> UpReport:
         folder, plan, ring = planned.folder, planned.outcome.plan, planned.outcome.ring
-        leaving = planned.difference.names("removed")
-        for name in leaving:
-            self._remove(name, planned, runtime, journal)
         for node in plan.nodes:
             if folder.bring_back(node.name):
                 self.notes.append(f"{node.name} is back with its keys and data")
         placed = runtime.place(files_of(plan, ring, planned.outcome.genesis))
+        if len(runtime.quarantine) == len(plan.nodes):
+            raise EnvironmentFault(
+                f"no node of {plan.name} could be placed: {'; '.join(dict.fromkeys(runtime.quarantine.values()))}"
+            )
         journal.step("placed", nodes=sorted(placed))
         self._phase("placed")
         started = self._start(plan, runtime, journal)
@@ -122,6 +142,7 @@ class Raising:
         reachable = [node.name for node in plan.nodes if node.name not in runtime.quarantine]
         if len(founders) < len(reachable):
             wait_ready(plan, runtime, deadline_seconds=patience, say=self.say, only=reachable)
+        gone, draining = self._drain(planned, runtime, journal, force=force, wait_cooling_off=wait_cooling_off)
         answer: dict[str, Any] | None = None
         if probe and started and plan.outside is None:  # a participant has no ozone to verify with
             from orchestrator.testnet.verification import put_and_get  # loaded by now, see _load_verifier
@@ -129,7 +150,7 @@ class Raising:
             answer = put_and_get(folder)
             journal.step("verified", **answer)
             self._phase("verified")
-        changed = {*leaving, *placed, *started, *joined}
+        changed = {*gone, *placed, *started, *joined}
         return UpReport(
             testnet=plan.name,
             folder=str(folder.path),
@@ -145,6 +166,7 @@ class Raising:
             phases=self.phases,
             probe=answer,
             quarantined=dict(runtime.quarantine),
+            draining=draining,
         )
 
     def _phase(self, name: str) -> None:
@@ -172,17 +194,28 @@ class Raising:
             journal.step("replaced", node=name)
         return frozenset(started)
 
-    def _remove(self, name: str, planned: Planned, runtime: Runtime, journal: Journal) -> None:
-        from orchestrator.testnet.registration import (
-            leave_register,
-        )  # needs the chain's client: only when a node leaves
+    def _drain(
+        self, planned: Planned, runtime: Runtime, journal: Journal, *, force: bool, wait_cooling_off: bool
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        leaving = planned.difference.names("removed")
+        if not leaving:
+            return {}, {}
+        # Needs the chain's client: only when a node leaves.
+        from orchestrator.testnet.draining import Draining, DrainSettings, drain
 
-        note = leave_register(planned.folder, name, runtime=runtime)
-        runtime.stop([name])
-        runtime.forget([name])
-        aside = planned.folder.retire(name)
-        self.notes.append(f"{name} removed: {note}; its home is kept in {aside}")
-        journal.step("removed", node=name, note=note)
+        seconds = planned.topology.drain_seconds
+        settings = DrainSettings(seconds=seconds, force=force, wait_cooling_off=wait_cooling_off)
+        outcome = planned.outcome
+        gone, still = drain(
+            leaving, Draining(planned.folder, outcome.plan, outcome.ring, runtime, settings, say=self.say)
+        )
+        for name, note in gone.items():
+            self.notes.append(note)
+            journal.step("removed", node=name, note=note)
+        for name, reason in still.items():
+            journal.step("draining", node=name, reason=reason)
+        self._phase("drained")
+        return gone, still
 
     def _register(self, planned: Planned, runtime: Runtime, journal: Journal) -> frozenset[str]:
         plan = planned.outcome.plan

@@ -124,7 +124,11 @@ class _Watch:
         if node.role == "resource":
             if self._active is None:
                 self._active = active_holders(self._metas)
-            return None if node.node in self._active else "is not active in the meta layer yet"
+            if node.node in self._active:
+                return None
+            own = node_status(node, timeout_seconds=STATUS_SECONDS) or {}
+            # Who is in maintenance gets no work on purpose.
+            return None if own.get("maintenance") and own.get("reporting") else "is not active in the meta layer yet"
         status = node_status(node, timeout_seconds=STATUS_SECONDS)
         if status is None:
             return "does not answer"

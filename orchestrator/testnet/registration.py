@@ -14,11 +14,10 @@ from collections.abc import Callable
 
 from msgspec import structs
 
-from orchestrator.chain_api import ChainApi, ChainUnreachable, Committed, Refused, Registered
-from orchestrator.errors import PartialFailure, StratosctlError
+from orchestrator.chain_api import ChainApi, Committed, Refused, Registered
+from orchestrator.errors import PartialFailure
 from orchestrator.plan.keys import FAUCET, KeyRing
 from orchestrator.plan.plan import NodePlan
-from orchestrator.runtimes.protocol import Runtime
 from orchestrator.testnet.catching_up import wait_following, wait_voting
 from orchestrator.testnet.folder import TestnetFolder
 from stratos.crypto.keys import NodeKey, WalletKey
@@ -251,19 +250,3 @@ def join_register(
         if registrar.join(node):
             joined.add(node.name)
     return frozenset(joined)
-
-
-def leave_register(folder: TestnetFolder, name: str, *, runtime: Runtime) -> str:
-    """Take a node that is about to be stopped out of the register; what was done, as a phrase."""
-    config = folder.placed().get(name)
-    ring = folder.ring()
-    if config is None or name not in ring.nodes:
-        return "it was never set up"
-    if not any(state.pid for state in runtime.status().values()):
-        return "the testnet does not run, so it could not be unbonded on the chain"
-    try:
-        return Registrar(folder, ring).leave(name, config.role)
-    except ChainUnreachable as error:
-        return f"it could not be unbonded: {error}"
-    except StratosctlError as error:
-        return f"it was not unbonded: {error}"

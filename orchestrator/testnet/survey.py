@@ -95,6 +95,8 @@ def survey(folder: TestnetFolder) -> Survey:
     asked = plan.outside is not None or any(node.role == "validator" for node in alive)
     nodes += _outside(folder, plan, notes) if asked else []
     heights = _heights_outside(plan)
+    leaving = [name for name, state in states.items() if state.pid and name not in {node.name for node in plan.nodes}]
+    notes += [f"{name} left the inventory and runs until it is taken out; run `up` again" for name in sorted(leaving)]
     if alive and not supervised:
         notes.append("no supervisor watches over the nodes; run `up` to start one")
     return Survey(

@@ -97,6 +97,7 @@ class Topology(Struct, frozen=True, kw_only=True):
     faucet_wei: int
     owner_wei: int
     ready_seconds: float
+    drain_seconds: float = 900.0
     genesis: GenesisSettings
     nodes: tuple[NodeSpec, ...]
     load_hosts: tuple[str, ...] = ()
@@ -169,6 +170,7 @@ def topology_of(raw: RawInventory) -> Topology:
         ready_seconds=float(settings["stratos_ready_seconds"]),
         hardware_factor=float(settings["stratos_hardware_factor"]),
         preflight=str(settings["stratos_preflight"]),
+        drain_seconds=float(settings["stratos_drain_seconds"]),
         genesis=_genesis_settings(settings),
         nodes=nodes,
         load_hosts=tuple(host.name for host in members if "load" in host.groups),

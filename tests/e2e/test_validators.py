@@ -331,7 +331,7 @@ def test_a_node_that_cannot_start_says_why_and_how_to_mend_it(tmp_path: Path) ->
     store.close()
     code, sentence = attempt()
     assert code == 2
-    assert "store version b'99'" in sentence
+    assert "store version '99'" in sentence
 
 
 def _keep_sending(net: ValidatorNet, index: int, sent: list[int], stop: threading.Event) -> None:

@@ -12,6 +12,8 @@ from stratos.meta import ozone
 from stratos.meta.application import MetaApplication
 from stratos.meta.holders import all_holders, host_of
 from stratos.meta.index import held_slices
+from stratos.meta.machine import get_clock
+from stratos.meta.monitor import cooling_off_left_ms
 from stratos.meta.outbox import authorities
 from stratos.meta.reads import MetaReads
 from stratos.meta.rooms import HISTORY, REMOVED, REPORT, UNBONDING
@@ -51,6 +53,8 @@ def add_http_reads(app: web.Application, *, application: MetaApplication, reads:
                             len(held_slices(state, h.address)) if h.status in (UNBONDING, REMOVED) else 0
                         ),
                         "maintenance": h.maintenance,
+                        "left": h.left,
+                        "cooling_off_ms": str(cooling_off_left_ms(h, application.genesis, get_clock(state).witness_ms)),
                         "degraded": h.degraded,
                         "last_status_ms": str(h.last_status_ms),
                     }

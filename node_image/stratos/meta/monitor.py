@@ -30,6 +30,7 @@ from stratos.meta.rooms import (
 )
 from stratos.meta.scores import scored
 from stratos.state import Branch
+from stratos.wire.genesis import Genesis
 from stratos.wire.metalog import PossessionFailure
 from stratos.wire.txs import Leave, SetEffectiveDeposit, Suspend, Unsuspend
 
@@ -83,14 +84,23 @@ def _act(branch: Branch, context: BlockContext, holder: Holder, silent_ms: int) 
         _leave(branch, context, holder, seen=seen)
 
 
+def cooling_off_left_ms(holder: Holder, genesis: Genesis, at_ms: int) -> int:
+    """How much longer a node that unbonds has to stay (on the witness clock, heard until `at_ms`) to forfeit nothing.
+
+    Decided a little early, because the deposit that pays for its leaving is returned when the cooling-off ends.
+    """
+    if not holder.unbonding or holder.left:
+        return 0
+    cooling_ms = genesis.ledger.register.unbonding_days * genesis.ledger.day_seconds * 1000
+    return max(0, -(-cooling_ms * 98 // 100) - (at_ms - holder.lost_ms))
+
+
 def _leave(branch: Branch, context: BlockContext, holder: Holder, *, seen: bool) -> None:
     """Charge a leaver once, when its slices are elsewhere and it is known whether it stayed for the cooling-off."""
     if not repair.is_migrated(branch, holder):
         return
-    cooling_ms = context.genesis.ledger.register.unbonding_days * context.genesis.ledger.day_seconds * 1000
     heard_until_ms = context.witness_ms if seen else holder.seen_ms
-    # Decided a little early, because the deposit that pays for it is returned when the cooling-off ends.
-    completed = holder.unbonding and (heard_until_ms - holder.lost_ms) * 100 >= cooling_ms * 98
+    completed = holder.unbonding and not cooling_off_left_ms(holder, context.genesis, heard_until_ms)
     gone = holder.status == REMOVED or (
         not seen and context.witness_ms - holder.seen_ms >= milliseconds(context.params.suspend_offline_seconds)
     )

@@ -119,17 +119,14 @@ def test_one_fewer_node_of_any_role_touches_only_itself(planner: Planner, role: 
     assert changes.names("changed") == changes.names("added") == ()
 
 
-def test_a_list_that_has_mostly_left_is_made_anew(planner: Planner) -> None:
-    """A node whose ways into the network are nearly all gone gets those that are there now."""
-    first = planner(topology())
-    second = planner(topology(meta=1), kept(first))
-    assert [entry.name for entry in second.plan.node("r1").config.meta] == ["m1"]
-    assert [entry.name for entry in planner(topology(meta=2), kept(first)).plan.node("r1").config.meta] == [
-        "m1",
-        "m2",
-        "m3",
-        "m4",
-    ]
+def test_a_list_of_which_nobody_is_left_is_made_anew(planner: Planner) -> None:
+    """Where all meta nodes are exchanged, others get the new ones while the old ones are still there; then that stays."""
+    first = planner(topology(meta=1))
+    renamed = [host for host in topology(meta=2).nodes if host.name != "m1"]
+    second = planner(structs.replace(topology(meta=2), nodes=tuple(renamed)), kept(first))
+    assert [entry.name for entry in second.plan.node("r1").config.meta] == ["m2", "m1"]
+    assert [entry.name for entry in second.plan.node("m2").config.peers] == ["m1"]
+    assert planner(structs.replace(topology(meta=2), nodes=tuple(renamed)), kept(second)) == second
 
 
 def test_a_peer_that_moves_is_told_to_those_that_know_it(planner: Planner) -> None:

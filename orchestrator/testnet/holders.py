@@ -1,0 +1,42 @@
+"""What the meta layer says about resource nodes, as the first meta node that answers tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import Struct
+
+from orchestrator.testnet.node_status import request
+
+ANSWER_SECONDS = 2.0
+ACTIVE, MAINTENANCE, UNBONDING, REMOVED = "active", "maintenance", "unbonding", "removed"
+
+
+class HolderView(Struct, frozen=True, kw_only=True):
+    """One resource node. `slices` is what it reports to hold; `slices_left` how many of a leaver's still count on it;
+    `cooling_off_ms` how long a leaver has to stay to forfeit nothing; `left`: its leaving is settled."""
+
+    node: str
+    name: str
+    status: str
+    slices: str
+    slices_left: str = "0"
+    maintenance: bool = False
+    left: bool = False
+    cooling_off_ms: str = "0"
+    last_status_ms: str = "0"
+
+
+class _Answer(Struct):
+    holders: tuple[HolderView, ...]
+
+
+def read_holders(metas: Iterable[tuple[str, int]]) -> dict[str, HolderView] | None:
+    """Every resource node by its stsds1... address; None when no meta node at these (host, port) answers."""
+    for host, port in metas:
+        answer = request(host, port, "/stratos/meta/v1/nodes", timeout_seconds=ANSWER_SECONDS)
+        if answer is not None and answer.status == 200:
+            found = msgspec.json.decode(answer.body, type=_Answer)
+            return {holder.node: holder for holder in found.holders}
+    return None
