@@ -63,6 +63,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     "Wallets and chain": (
         Command("wallet", "wallet", "new, import, list, balance"),
         Command("tx", "tx", "send, delegate, undelegate, deposit, unbond, withdraw, vote, show"),
+        Command("upgrade-rules", "upgrade_rules", "vote newer rules of the ledger into force at a height"),
         Command("proof", "proof", "prove a state value with only the genesis file"),
     ),
     "Money": (
@@ -118,8 +119,8 @@ def overview() -> str:
         "usage: stratosctl COMMAND [OPTIONS]        stratosctl help COMMAND tells more",
     ]
     for group, commands in offered().items():
-        lines += ["", f"{group}:"] + [f"  {command.name:<10} {command.help}" for command in commands]
-    lines += ["", "Exit codes:"] + [f"  {code:<10} {meaning}" for code, meaning in exit_codes.MEANINGS.items()]
+        lines += ["", f"{group}:"] + [f"  {command.name:<13} {command.help}" for command in commands]
+    lines += ["", "Exit codes:"] + [f"  {code:<13} {meaning}" for code, meaning in exit_codes.MEANINGS.items()]
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from stratos.ledger.rulebook import NEWEST_RULES
 from stratos.wire import limits
 
 PREFIX: Final = "stratos_"
@@ -211,6 +212,8 @@ _ROWS: tuple[Variable, ...] = (
         "folder with genesis.json and endpoints.json of a network run by others, that our nodes take part in; "
         "relative to the inventory",
     ),
+    Variable("stratos_public_host", label(_NAME), "", TESTNET, "host of the inventory that serves the public files"),
+    Variable("stratos_public_port", integer(1_024, 65_535), 8_080, TESTNET, "port at which it serves the public files"),
     Variable("stratos_user_stos", stos("0"), 100_000 * WEI_PER_STOS, TESTNET, "what the wallet `user` owns at genesis"),
     Variable(
         "stratos_user_prepay_stos",
@@ -445,6 +448,19 @@ _ROWS: tuple[Variable, ...] = (
         integer(0, 10**9),
         "ledger.staking.downtime_jail_seconds",
         "how long a validator that was down is jailed",
+    ),
+    # rules of the ledger
+    _genesis(
+        "rules_version",
+        integer(1, NEWEST_RULES),
+        "ledger.rules_version",
+        "rules of the ledger that a new testnet begins with; a running one changes them by vote",
+    ),
+    _genesis(
+        "upgrade_notice_blocks",
+        integer(1, 10**9),
+        "ledger.upgrade_notice_blocks",
+        "how far ahead the height of new rules must be when it is proposed",
     ),
     # one node
     Variable(
