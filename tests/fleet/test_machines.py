@@ -11,7 +11,7 @@ import pytest
 from orchestrator.topology.topology import NodeSpec
 
 pytestmark = [pytest.mark.molecule]
-CLOSED = (2375, 2376, 9, 8080)
+CLOSED = (2375, 2376, 9, 23)
 """The engine's API, and ports that nothing of ours uses."""
 WAIT_SECONDS = 60.0
 CLOCK_SECONDS = 5.0
