@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("up", "up", "bring a testnet to what its inventory says"),
         Command("down", "down", "stop every node of a testnet"),
         Command("status", "status", "nodes, heights, roots and health"),
+        Command("maintenance", "maintenance", "keep tasks and penalties off resource nodes while you work on them"),
         Command("logs", "logs", "read or follow the nodes' logs"),
     ),
     "Store and stream": (
@@ -102,8 +103,8 @@ def overview() -> str:
         "usage: stratosctl COMMAND [OPTIONS]        stratosctl help COMMAND tells more",
     ]
     for group, commands in offered().items():
-        lines += ["", f"{group}:"] + [f"  {command.name:<10} {command.help}" for command in commands]
-    lines += ["", "Exit codes:"] + [f"  {code:<10} {meaning}" for code, meaning in exit_codes.MEANINGS.items()]
+        lines += ["", f"{group}:"] + [f"  {command.name:<11} {command.help}" for command in commands]
+    lines += ["", "Exit codes:"] + [f"  {code:<11} {meaning}" for code, meaning in exit_codes.MEANINGS.items()]
     return "\n".join(lines)
 
 

@@ -73,6 +73,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     ports: PortMap
     nodes: tuple[NodePlan, ...]
     machines: tuple[Machine, ...] = ()
+    leaving: tuple[NodePlan, ...] = ()
+    """Nodes that left the inventory and are still there: they keep their ports until they are taken out."""
     left: tuple[str, ...] = ()
     """Nodes that left the inventory since genesis: when one comes back, it has to register again."""
     warnings: tuple[str, ...] = ()
@@ -112,6 +114,8 @@ class Existing(Struct, frozen=True):
     genesis: Genesis | None = None
     image: ImageWish | None = None
     outside: OutsideNetwork | None = None
+    placed: frozenset[str] = frozenset()
+    """Nodes that have a home."""
 
 
 class Outcome(Struct, frozen=True):
@@ -137,10 +141,17 @@ def make_plan(
     ring = complete_ring(existing.ring, names, random, participant=outside is not None)
     before = existing.plan
     known = before.ports if before is not None else PortMap()
+    leaving = tuple(
+        node
+        for node in ((*before.nodes, *before.leaving) if before is not None else ())
+        if node.name not in names and node.name in existing.placed
+    )
     if topology.runtime == PROCESS:
-        ports = assign_ports(known, names, search, is_free=is_free)
+        ports = assign_ports(known, [*names, *(node.name for node in leaving)], search, is_free=is_free)
     else:
-        ports = assign_slots(known, [_slot_request(node, topology) for node in topology.nodes])
+        requests = [_slot_request(node, topology) for node in topology.nodes]
+        requests += [SlotRequest(node.name, node.role, node.machine or node.name) for node in leaving]
+        ports = assign_slots(known, requests)
     genesis = existing.genesis
     if outside is not None:
         _refuse_other_network(genesis, outside.genesis, topology)
@@ -155,7 +166,9 @@ def make_plan(
     _refuse_shared_identity(topology, ring)
     image = existing.image.wanted if existing.image and existing.image.inventory == topology.image else topology.image
     endpoints = outside.endpoints if outside is not None else None
-    plan = _plan_of(topology, ring, ports, genesis, before, left=tuple(sorted(left)), image=image, outside=endpoints)
+    plan = _plan_of(
+        topology, ring, ports, genesis, before, leaving, left=tuple(sorted(left)), image=image, outside=endpoints
+    )
     return Outcome(plan, ring, genesis)
 
 
@@ -205,6 +218,7 @@ def _plan_of(
     ports: PortMap,
     genesis: Genesis,
     before: Plan | None,
+    leaving: tuple[NodePlan, ...],
     *,
     left: tuple[str, ...],
     image: str,
@@ -222,10 +236,9 @@ def _plan_of(
     }
     others = _peers_outside(outside, ours=frozenset(entry.public_key for entry in entries.values()))
     known = {node.name: node.config for node in before.nodes} if before is not None else {}
-    leaving = tuple(
+    leavers = tuple(
         PeerEntry(name=node.name, role=node.role, public_key=node.public_key, endpoint=node.config.network_address)
-        for node in (before.nodes if before is not None else ())
-        if node.name not in entries
+        for node in leaving
     )
     limits = topology.faucet
     faucet = (
@@ -257,7 +270,7 @@ def _plan_of(
                 ports,
                 entries,
                 others,
-                leaving,
+                leavers,
                 known.get(node.name),
                 registers=node.name not in from_genesis,
                 slice_transport=outside.slice_transport if outside is not None else topology.slice_transport,
@@ -272,14 +285,17 @@ def _plan_of(
         for role in START_ORDER
         for node in topology.of_role(role)
     )
+    machines = topology.machines if topology.runtime == MACHINES else ()
+    theirs = {node.machine for node in leaving} - {machine.name for machine in machines}
     return Plan(
         name=topology.name,
         source=topology.source,
         runtime=topology.runtime,
-        machines=topology.machines if topology.runtime == MACHINES else (),
+        machines=(*machines, *(one for one in (before.machines if before is not None else ()) if one.name in theirs)),
         spawn=topology.spawn,
         ports=ports,
         nodes=nodes,
+        leaving=leaving,
         left=left,
         warnings=topology.warnings,
         outside=outside,

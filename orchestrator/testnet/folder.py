@@ -82,7 +82,8 @@ class TestnetFolder:
                 f"{self.path} has a genesis file but lost {self.ring_file.name} or {self.plan_file.name}; restore it, "
                 "or start afresh with `stratosctl down --purge`"
             )
-        return Existing(ring, plan, genesis, self.image_wish(), outside)
+        placed = frozenset(home.name for home in self.nodes.iterdir()) if self.nodes.is_dir() else frozenset[str]()
+        return Existing(ring, plan, genesis, self.image_wish(), outside, placed)
 
     def plan(self) -> Plan | None:
         """The plan last applied, or being applied."""
@@ -235,7 +236,9 @@ def endpoints_of(plan: Plan) -> Endpoints:
     ours = {node.public_key for node in plan.nodes}
 
     def of(role: str) -> list[tuple[str, NodeConfig, str]]:
-        return [(node.name, node.config, node.public_key) for node in plan.nodes if node.role == role]
+        # Newcomers last: until they have caught up, they answer for a network as it was.
+        nodes = sorted((node for node in plan.nodes if node.role == role), key=lambda node: node.registers)
+        return [(node.name, node.config, node.public_key) for node in nodes]
 
     return Endpoints(
         validators=tuple(
