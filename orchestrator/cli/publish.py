@@ -9,9 +9,11 @@ from orchestrator.cli.exit_codes import OK
 from orchestrator.cli.parsing import parser
 
 EXAMPLES = """  stratosctl publish -o public
-  stratosctl publish -i inventories/fleet.yml -o /srv/www/testnet --json
+  stratosctl publish -i inventories/fleet.yml
+  ANSIBLE_CONFIG=playbooks/ansible.cfg ansible-playbook -i inventories/fleet.yml playbooks/public.yml
 
-then: ansible-playbook -i inventories/fleet.yml playbooks/public.yml -e stratos_public_source=$PWD/public
+The playbook serves them from the host that stratos_public_host names. Without -o they go to the testnet's folder, where
+it looks for them.
 """
 
 
@@ -25,7 +27,8 @@ def main(argv: list[str]) -> int:
 
     inventory = options.inventory or default_inventory()
     raw = load_inventory(inventory, cache=testnets_root() / CACHE_FOLDER)
-    done = publish(locate(inventory), raw, options.output)
+    folder = locate(inventory)
+    done = publish(folder, raw, options.output or folder.path / "public")
     if options.json:
         import msgspec
 
@@ -41,6 +44,8 @@ def main(argv: list[str]) -> int:
 def _options(argv: list[str]) -> argparse.Namespace:
     command = parser("publish", "Write what anybody may know of a testnet as signed static files.", examples=EXAMPLES)
     command.add_argument("-i", "--inventory", type=Path, help="Ansible inventory (default: inventories/local.yml)")
-    command.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the folder to write them to")
+    command.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="where to write them (default: the testnet's folder, public)"
+    )
     command.add_argument("--json", action="store_true", help="print one JSON document")
     return command.parse_args(argv)

@@ -212,6 +212,8 @@ _ROWS: tuple[Variable, ...] = (
         "folder with genesis.json and endpoints.json of a network run by others, that our nodes take part in; "
         "relative to the inventory",
     ),
+    Variable("stratos_public_host", label(_NAME), "", TESTNET, "host of the inventory that serves the public files"),
+    Variable("stratos_public_port", integer(1_024, 65_535), 8_080, TESTNET, "port at which it serves the public files"),
     Variable("stratos_user_stos", stos("0"), 100_000 * WEI_PER_STOS, TESTNET, "what the wallet `user` owns at genesis"),
     Variable(
         "stratos_user_prepay_stos",

@@ -46,6 +46,9 @@ FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 APT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
 LEFTOVERS = ("/var/lib/docker", "/var/lib/containerd", "/etc/docker", "/etc/containerd", "/run/docker")
 
+ENGINE_RULE = re.compile(r"\bDOCKER\b|\bdocker0\b")
+"""Chains and bridge of this machine's engine; not DOCKER_OUTPUT, by which an engine outside serves names to a container."""
+
 
 class Engine:
     """What the machine has and the steps to what it should have."""
@@ -98,10 +101,13 @@ class Engine:
         self.notes.append(f"{package} installed")
         if self.check:
             return
-        code, out, _ = self.system.run(["apt-get", "--simulate", "install", "--no-install-recommends", package])
+        simulate = ["--simulate", "install", "--no-install-recommends", package]
+        code, out = self._apt(*simulate)
         if code:
-            self._apt("update")
-            out = self._apt("--simulate", "install", "--no-install-recommends", package)
+            stale = self._apt("update", "-o", "APT::Update::Error-Mode=any")[1]
+            code, out = self._apt(*simulate)
+            if code:
+                self._refuse(stale + out)
         added = re.findall(r"^Inst (\S+) \(", out, re.MULTILINE)  # `Inst name [old] (new` is an upgrade
         if not self.record:
             self.record = {
@@ -109,18 +115,22 @@ class Engine:
                 "ip_forward": _text(FORWARD),
             }
         self._write(packages=sorted({*self.record.get("packages", ()), *added}), whole=False)
-        self._apt("install", "--yes", "--no-install-recommends", package)
+        code, out = self._apt("install", "--yes", "--no-install-recommends", package)
+        if code:
+            self._refuse(out)
         self._write(whole=True)
 
     def _apt(self, *arguments):
         code, out, error = self.system.run(["apt-get", "-o", "DPkg::Lock::Timeout=120", *arguments])
-        if code:
-            said = [line for line in (out + error).splitlines() if line.startswith("E:")] or ["no reason given"]
-            raise PlacingError(
-                f"the container engine cannot be installed: {said[0][3:].strip()}; give the machine a package mirror that has "
-                f"{self.params['package']}, or install Docker 20.10 or newer by hand"
-            )
-        return out
+        return code, out + error
+
+    def _refuse(self, said):
+        """Fail with the first reason that apt gave: what comes after it are consequences."""
+        reasons = [line[3:].strip() for line in said.splitlines() if line.startswith("E:")] or ["apt gave no reason"]
+        raise PlacingError(
+            f"the container engine cannot be installed: {reasons[0]}; give the machine a package mirror that has "
+            f"{self.params['package']}, or install Docker 20.10 or newer by hand"
+        )
 
     def _run_it(self):
         self.notes.append("engine started")
@@ -179,7 +189,9 @@ class Engine:
         self.system.run(["systemctl", "stop", "docker.socket", "docker.service", "containerd.service"])
         self._untangle_network()
         if there:
-            self._apt("purge", "--yes", *there)
+            code, out = self._apt("purge", "--yes", *there)
+            if code:
+                raise PlacingError(f"the container engine cannot be removed: {out.strip()[-200:]}; remove it by hand")
         for path in LEFTOVERS:
             shutil.rmtree(path, ignore_errors=True)
         if self.record.get("group") and _has_group("docker"):
@@ -194,8 +206,8 @@ class Engine:
         self.system.run(["ip", "link", "delete", "docker0"])
         for family in ("iptables", "ip6tables"):
             code, saved, _ = self.system.run([family + "-save"])
-            if code == 0 and "DOCKER" in saved:
-                rest = [line for line in saved.splitlines() if "DOCKER" not in line and "docker0" not in line]
+            if code == 0 and ENGINE_RULE.search(saved):
+                rest = [line for line in saved.splitlines() if not ENGINE_RULE.search(line)]
                 rules = "\n".join(rest).replace(":FORWARD DROP", ":FORWARD ACCEPT") + "\n"
                 self.system.run([family + "-restore"], data=rules)
 

@@ -76,8 +76,8 @@ class Images:
         code, out, error = self.system.run(["docker", "image", "inspect", "--format", "{{.Id}}", name])
         if code == 0:
             return out.strip()
-        if "no such" in error.lower():
-            return None
+        if "no such" in error.lower() or (code == 127 and (self.check or self.params["state"] == "absent")):
+            return None  # also where a run that is only predicted would install the engine first
         raise PlacingError(f"the container engine does not answer ({error.strip()[-120:]}); see `journalctl -u docker`")
 
     def _loaded_as(self, wanted):

@@ -16,10 +16,17 @@ _SHOWN = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDa
 
 
 class System:
-    """`run` is AnsibleModule.run_command or something that behaves like it: (arguments) -> (code, out, err)."""
+    """`run_command` is AnsibleModule's or something that behaves like it: (arguments) -> (code, out, err)."""
 
-    def __init__(self, run):
-        self.run = run
+    def __init__(self, run_command):
+        self.run_command = run_command
+
+    def run(self, arguments, **more):
+        """Run a program that may fail; code 127 when there is none."""
+        try:
+            return self.run_command(arguments, handle_exceptions=False, **more)
+        except FileNotFoundError:
+            return 127, "", f"{arguments[0]} is not installed"
 
     def call(self, *arguments):
         """Run a program that must succeed; what it printed."""
