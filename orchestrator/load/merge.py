@@ -91,16 +91,16 @@ def merge(folders: Mapping[str, Path], *, missing: Mapping[str, str] | None = No
 
 def _kind(documents: Any, plural: str, seconds: list[float]) -> KindResult:
     parts = [document[plural] for document in documents]
-    cuts: list[float] | None = None
+    cuts: list[float] = []
     if seconds:
         cuts = quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else [seconds[0]] * 99
     return KindResult(
         ok=sum(int(part["ok"]) for part in parts),
         failed=sum(int(part["failed"]) for part in parts),
         bytes=sum(int(part["bytes"]) for part in parts),
-        p50_ms=_ms(cuts and cuts[49]),
-        p95_ms=_ms(cuts and cuts[94]),
-        p99_ms=_ms(cuts and cuts[98]),
+        p50_ms=_ms(cuts[49] if cuts else None),
+        p95_ms=_ms(cuts[94] if cuts else None),
+        p99_ms=_ms(cuts[98] if cuts else None),
         max_ms=_ms(max(seconds) if seconds else None),
     )
 

@@ -36,8 +36,8 @@ class LoadOptions(Struct, frozen=True, kw_only=True):
             raise BadInput("there are no users; say --upload-users, --download-users or --stream-users")
 
 
-def locust_config(options: LoadOptions, *, host: str) -> str:
-    """The text of Locust's configuration file on one load host."""
+def locust_config(options: LoadOptions, *, host: str, testnet: str, results: str) -> str:
+    """The text of Locust's configuration file on one load host; paths as the host's Locust sees them."""
     users = sum(options.users.get(kind, 0) for kind in KINDS)
     settings: dict[str, str | int | float] = {
         "headless": "true",
@@ -47,9 +47,9 @@ def locust_config(options: LoadOptions, *, host: str) -> str:
         "spawn-rate": users,
         "run-time": f"{options.seconds}s",
         "stop-timeout": STOP_SECONDS,
-        "testnet": FOLDER,
+        "testnet": testnet,
         "wallets": options.wallet,
-        "results": f"{FOLDER}/results/load.json",
+        "results": results,
         "seed": f"{options.seed}-{host}",
         "size": options.size,
         "preload": options.preload,

@@ -54,8 +54,9 @@ def test_no_host_is_no_evidence(tmp_path: Path) -> None:
 def test_every_host_has_its_own_data() -> None:
     """The seed carries the host's name, so two hosts never store the same objects."""
     options = LoadOptions(seconds=5, users={"upload": 2}, rates={"upload": 1.5}, seed="s")
-    assert "seed = s-a\n" in locust_config(options, host="a")
-    assert "upload-users = 2\n" in locust_config(options, host="a")
+    text = locust_config(options, host="a", testnet="/testnet", results="/testnet/results/load.json")
+    assert "seed = s-a\n" in text
+    assert "upload-users = 2\n" in text
 
 
 @pytest.mark.parametrize(("seconds", "users"), [(0, {"upload": 1}), (5, {}), (5, {"upload": -1, "stream": 3})])
