@@ -62,7 +62,8 @@ class Engine:
     def present(self):
         """An engine that answers; the module's result."""
         found = self._server() if self.program() else None
-        if self.program() is None or (self.record.get("packages") and not self.record.get("whole")):
+        half = self.record.get("packages") and not self.record.get("whole")
+        if half or (found is None and not self._has_service()):
             self._install()
             found = None
         if found is None:
@@ -80,6 +81,10 @@ class Engine:
             "api": (found or {}).get("ApiVersion", ""),
         }
         return dict(answer, changed=bool(self.notes), notes=self.notes)
+
+    def _has_service(self):
+        """A client alone is no engine."""
+        return self.program() is not None and self.system.run(["systemctl", "cat", "docker.service"])[0] == 0
 
     def _server(self):
         code, out, _ = self.system.run(["docker", "version", "--format", "{{json .Server}}"])
