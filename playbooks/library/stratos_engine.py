@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.stratos_files import ROOT, PlacingError, make_directory, read_json, write_json
-from ansible.module_utils.stratos_system import System
+from ansible.module_utils.stratos_system import System, alone
 
 DOCUMENTATION = r"""
 module: stratos_engine
@@ -251,9 +251,10 @@ def main():
         supports_check_mode=True,
     )
     os.environ.update(APT)
-    engine = Engine(module.params, check=module.check_mode, system=System(module.run_command))
     try:
-        result = engine.present() if module.params["state"] == "present" else engine.absent()
+        with alone():
+            engine = Engine(module.params, check=module.check_mode, system=System(module.run_command))
+            result = engine.present() if module.params["state"] == "present" else engine.absent()
     except (PlacingError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
