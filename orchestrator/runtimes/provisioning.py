@@ -113,7 +113,7 @@ class Provisioner:
     def leave(self, machines: Sequence[Machine], *, keep_data: bool = False) -> None:
         """Take everything of this testnet off machines, and leave those where no other testnet is as they were found."""
         if machines:
-            self._run("destroy.yml", machines, stratos_destroy=self.plan.name, stratos_keep_data=keep_data)
+            self._run("destroy.yml", machines, stratos_destroy_testnet=self.plan.name, stratos_keep_data=keep_data)
 
     # -- inside
 
