@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -79,11 +79,15 @@ class ValidatorNet:
         accounts: int = 16,
         consensus: ConsensusParams | None = None,
         log_level: str = "info",
+        environments: Mapping[int, Mapping[str, str]] | None = None,
+        **genesis: Any,
     ) -> None:
+        """`environments` are added to what a node's program sees, by index; `genesis` are further fields of the genesis."""
         self.size = size
         self.wallets = [WalletKey.from_secret((1_000_000 + index).to_bytes(32, "big")) for index in range(accounts)]
         self.node_keys = [NodeKey.from_seed(bytes([index + 1]) * 32) for index in range(size)]
-        owners = [WalletKey.from_secret((2_000_000 + index).to_bytes(32, "big")) for index in range(size)]
+        self.environments = dict(environments or {})
+        self.owners = owners = [WalletKey.from_secret((2_000_000 + index).to_bytes(32, "big")) for index in range(size)]
         self.genesis = Genesis(
             network="benchnet",
             time_ms=time.time_ns() // 1_000_000,
@@ -98,6 +102,7 @@ class ValidatorNet:
                 for index, (owner, key) in enumerate(zip(owners, self.node_keys, strict=True))
             ),
             value_consensus=consensus or ConsensusParams(block_seconds=1.0),
+            **genesis,
         )
         self.genesis_hash = genesis_hash(self.genesis)
         ports = free_ports(2 * size)
@@ -147,6 +152,7 @@ class ValidatorNet:
         with (self.homes[index] / "node.log").open("ab") as log:
             self.processes[index] = subprocess.Popen(
                 [sys.executable, "-m", "stratos.node", "run", "--home", str(self.homes[index])],
+                env={**os.environ, **self.environments.get(index, {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -6,6 +6,9 @@ ends a node otherwise is one sentence on stderr and in node.log, and an exit cod
 
     0  stopped on request                         1  a duty of the node died; the log says which
     2  bad input: config, genesis, key or store   3  environment: port taken, disk full, store locked
+
+Code 2 is also how a validator ends whose program does not know the rules of the next block (`ledger.rulebook`): its store
+is whole, and an image that knows them goes on with it. `STRATOS_RULES_UP_TO` lowers what a program claims to know.
 """
 
 import asyncio
@@ -115,7 +118,9 @@ def explain(error: BaseException) -> tuple[int, str]:
     return EXIT_DUTY, f"{type(error).__name__}: {error}"
 
 
-_INPUT_ERRORS = frozenset({"StoreMismatch", "LedgerError", "WalError"})
+_INPUT_ERRORS = frozenset(
+    {"StoreMismatch", "LedgerError", "WalError", "UnknownVersion", "UnknownRules", "RulesSettingError"}
+)
 """By name, because importing their rooms here would load them into nodes of other roles."""
 
 
@@ -168,7 +173,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     if options.version:
-        print(version_text())
+        try:
+            print(version_text())
+        except ValueError as error:
+            print(f"stratosd: {error}", file=sys.stderr)
+            return EXIT_INPUT
         return EXIT_STOPPED
     if options.command is None:
         parser.error("say what to do: run --home DIR")
@@ -177,12 +186,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def version_text() -> str:
-    """What `stratosd --version` prints: the program's version and the newest version of the ledger's rules it knows."""
-    try:
-        newest = getattr(importlib.import_module("stratos.ledger.rulebook"), "NEWEST", 1)
-    except ModuleNotFoundError:
-        newest = 1
-    return f"stratosd {__version__}, ledger rules {newest}"
+    """What `stratosd --version` prints: the program's version and the newest version of the ledger's rules it applies.
+
+    ValueError when `STRATOS_RULES_UP_TO` is no version.
+    """
+    from stratos.ledger.rulebook import known_rules  # the ledger is not loaded into nodes of other roles
+
+    return f"stratosd {__version__}, ledger rules {known_rules(os.environ)}"
 
 
 if __name__ == "__main__":

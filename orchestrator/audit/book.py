@@ -2,7 +2,8 @@
 
 The chain tells what happened in events; the book keeps its own register of deposits (what is locked, what is effective,
 what a suspension will restore) and turns each event into the steps the oracle walks. Amounts that the rules determine
-are computed here, not read: what a suspension takes away, what lifting it gives back, what an admission makes effective.
+are computed here, not read: what a suspension takes away, what lifting it gives back, what an admission makes effective; also
+the block from which a voted version of the rules holds, which is the approved plan's own height.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from orchestrator.audit.history import (
     MetaLeft,
     PoolCredited,
     Reported,
+    RulesChanged,
     StakeAdded,
     StakeRemoved,
     Step,
@@ -56,6 +58,8 @@ class Book:
                 "resource", node.beneficiary, int(node.deposit_wei), int(node.effective_wei)
             )
         self._genesis = genesis
+        self._plan: tuple[int, int] | None = None
+        """(height, rules version) that was approved and has not begun."""
 
     def opening(self) -> Iterator[Step]:
         """The prepays of the genesis file."""
@@ -66,6 +70,9 @@ class Book:
         self, height: int, events: Iterable[Event], reports: dict[int, tuple[SettledEpoch, frozenset[bytes]]]
     ) -> Iterator[Step]:
         """Steps of one block's events, in order; `reports` gives the rows and withheld nodes of each epoch included."""
+        if self._plan is not None and self._plan[0] <= height:
+            yield RulesChanged(*self._plan)
+            self._plan = None
         listed = list(events)
         for position, event in enumerate(listed):
             told = dict(event.attributes)
@@ -80,6 +87,10 @@ class Book:
                         yield Bought(height, bytes.fromhex(told["beneficiary"]), int(told["amount"]), int(told["noz"]))
                     case "report_included":
                         yield _reported(told, reports)
+                    case "upgrade_approved":
+                        self._plan = int(told["at_height"]), int(told["rules_version"])
+                    case "upgrade_cancelled":
+                        self._plan = None
                     case _:
                         yield from self._register(height, event.kind, told)
             except (KeyError, ValueError) as error:

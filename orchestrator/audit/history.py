@@ -17,7 +17,7 @@ from orchestrator.audit.evidence import CHAIN, Finding, SettledEpoch
 from orchestrator.audit.market import Market
 from orchestrator.audit.payout import EpochPayout, Row, epoch_payout
 from stratos.crypto.keys import node_address
-from stratos.wire.genesis import Genesis
+from stratos.wire.genesis import FIRST_RULES_VERSION, Genesis
 
 
 class Bought(Struct, frozen=True):
@@ -84,7 +84,29 @@ class Reported(Struct, frozen=True):
     tax_wei: int | None = None
 
 
-Step = Bought | StakeAdded | StakeRemoved | MetaJoined | MetaLeft | PoolCredited | FoundationCredited | Reported
+class RulesChanged(Struct, frozen=True):
+    """From this height on a newer version of the ledger's rules holds."""
+
+    height: int
+    version: int
+
+
+Step = (
+    Bought
+    | StakeAdded
+    | StakeRemoved
+    | MetaJoined
+    | MetaLeft
+    | PoolCredited
+    | FoundationCredited
+    | Reported
+    | RulesChanged
+)
+
+EMPTY_PREPAYS_END = 2
+"""Rules version from which on a prepay that would buy 0 noz is refused, so that none is in the history."""
+NEWEST_RULES = 2
+"""Rules this oracle knows; it says so instead of judging by older ones."""
 
 
 class PricePoint(Struct, frozen=True):
@@ -106,6 +128,7 @@ class Oracle:
         self.market = Market.at_genesis(stake_wei=sum(effective), rate_wei=int(params.register.deposit_noz_rate))
         self.mined_wei = int(genesis.total_mined_wei)
         self.foundation_wei = int(genesis.foundation_wei)
+        self.rules_version = params.rules_version or FIRST_RULES_VERSION
         self.payouts: list[EpochPayout] = []
         self.prices: list[PricePoint] = []
         self._schedule = params.pot.split_schedule
@@ -126,6 +149,11 @@ class Oracle:
         match step:
             case Bought():
                 bought = self.market.buy(step.amount_wei)
+                if bought == 0 and self.rules_version >= EMPTY_PREPAYS_END:
+                    what = f"noz bought at height {step.height} under rules version {self.rules_version}"
+                    yield Finding(
+                        node=self._name(step.wallet), epoch=0, expected="refused", found="0", ledger=CHAIN, what=what
+                    )
                 if step.bought_noz is not None:
                     what = f"noz bought at height {step.height}"
                     yield from self._compare(step.wallet, 0, bought, step.bought_noz, what)
@@ -143,6 +171,14 @@ class Oracle:
                 self.foundation_wei += step.amount_wei
             case Reported():
                 yield from self._settle(step)
+            case RulesChanged():
+                self.rules_version = step.version
+                if step.version > NEWEST_RULES:
+                    known = f"at most {NEWEST_RULES}"
+                    what = f"rules version from height {step.height} on, which this audit does not know"
+                    yield Finding(
+                        node="chain", epoch=0, expected=known, found=str(step.version), ledger=CHAIN, what=what
+                    )
 
     def _settle(self, step: Reported) -> Iterator[Finding]:
         report = step.epoch

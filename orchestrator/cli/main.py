@@ -29,11 +29,29 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     "Run a testnet": (
         Command("demo", "demo", "the whole story in a minute: up, traffic, epochs, audit, report, down"),
         Command("plan", "plan", "show what an inventory would become, touching nothing"),
+        Command("preflight", "preflight", "measure the machines of an inventory against what their nodes need"),
         Command("up", "up", "bring a testnet to what its inventory says"),
         Command("down", "down", "stop every node of a testnet"),
         Command("status", "status", "nodes, heights, roots and health"),
         Command("maintenance", "maintenance", "keep tasks and penalties off resource nodes while you work on them"),
         Command("logs", "logs", "read or follow the nodes' logs"),
+    ),
+    "Fleet": (
+        Command("inventory", "inventory", "check an inventory: every mistake at once, nothing touched"),
+        Command("upgrade", "upgrade", "give every node another image, batch by batch; --rollback"),
+        Command("ssh", "ssh", "log in to the machine of a node"),
+        Command("exec", "exec", "run a command where nodes run"),
+        Command("collect", "collect", "one archive of logs, configs without secrets, metrics and versions"),
+        Command("destroy", "destroy", "take a testnet off its machines and leave them as found"),
+        Command("load", "load", "traffic from every load host at once, verified, as one result"),
+        Command("image", "image", "build, save, load and list the node's container image"),
+        Command("bundle", "bundle", "render what belongs on each machine, for running the playbooks by hand"),
+        Command("lab", "lab", "machines in containers, to rehearse a fleet on"),
+    ),
+    "Take part": (
+        Command("ticket", "ticket", "create or show a signed ticket with which others join"),
+        Command("join", "join", "join a network with a ticket: one machine, measured and provisioned"),
+        Command("publish", "publish", "write the public files of a testnet as static files"),
     ),
     "Store and stream": (
         Command("put", "put", "upload a file (or --video) and print its handle"),
@@ -47,6 +65,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     "Wallets and chain": (
         Command("wallet", "wallet", "new, import, list, balance"),
         Command("tx", "tx", "send, delegate, undelegate, deposit, unbond, withdraw, vote, show"),
+        Command("upgrade-rules", "upgrade_rules", "vote newer rules of the ledger into force at a height"),
         Command("proof", "proof", "prove a state value with only the genesis file"),
     ),
     "Money": (
@@ -54,7 +73,6 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("audit", "audit", "recompute every payout from three independent ledgers"),
         Command("why", "why", "explain a node's score or a slice's placement"),
     ),
-    "Fleet": (Command("image", "image", "build, save, load and list the node's container image"),),
     "Without a network": (
         Command("cid", "cid", "content name of a file or of one of its slices"),
         Command("ledger", "ledger", "replay a script of messages: the ledger as a calculator"),
@@ -103,8 +121,8 @@ def overview() -> str:
         "usage: stratosctl COMMAND [OPTIONS]        stratosctl help COMMAND tells more",
     ]
     for group, commands in offered().items():
-        lines += ["", f"{group}:"] + [f"  {command.name:<11} {command.help}" for command in commands]
-    lines += ["", "Exit codes:"] + [f"  {code:<11} {meaning}" for code, meaning in exit_codes.MEANINGS.items()]
+        lines += ["", f"{group}:"] + [f"  {command.name:<13} {command.help}" for command in commands]
+    lines += ["", "Exit codes:"] + [f"  {code:<13} {meaning}" for code, meaning in exit_codes.MEANINGS.items()]
     return "\n".join(lines)
 
 

@@ -69,10 +69,11 @@ def _options(argv: list[str]) -> argparse.Namespace:
 def _print_variables(*, as_json: bool) -> None:
     import msgspec
 
+    from orchestrator.plan.genesis import settings_tree
     from orchestrator.topology.topology import GenesisSettings
     from orchestrator.topology.variables import VARIABLES, WEI_PER_STOS
 
-    defaults = msgspec.to_builtins(GenesisSettings())
+    defaults = settings_tree(GenesisSettings())
     listed = []
     for row in VARIABLES.values():
         default: object = row.default

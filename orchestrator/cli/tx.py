@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.exit_codes import BAD_INPUT, OK
-from orchestrator.cli.parsing import parser
+from orchestrator.cli.parsing import parser, whole_number
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ EXAMPLES = """  stratosctl tx send alice 2.5                      from the walle
   stratosctl tx unbond resource-1 --from resource-1
   stratosctl tx vote meta-5 --voter meta-1 --from meta-1
   stratosctl tx withdraw 1.5
+  stratosctl tx propose-upgrade 2 --height 5000 --validator validator-1
+  stratosctl tx vote-upgrade 2 --height 5000 --validator validator-2 --against
+  stratosctl tx propose-upgrade 1 --height 0 --validator validator-1   cancels the plan while version 1 holds
   stratosctl tx show HASH
 
 amounts are STOS; write 5wei for wei
@@ -48,7 +51,7 @@ def main(argv: list[str]) -> int:
         from orchestrator.testnet.addresses import wallet_key
         from stratos.wire.genesis import genesis_hash
 
-        key = wallet_key(folder, options.sender)
+        key = wallet_key(folder, options.sender or options.validator)
         message: Message = options.make(folder, options, key)
         try:
             done = api.send(key, message, genesis_hash=genesis_hash(folder.need_genesis()), memo=options.memo)
@@ -136,18 +139,39 @@ def _vote(folder: TestnetFolder, options: argparse.Namespace, _key: Any) -> Mess
     return Vote(node_address(folder, options.voter).raw, candidate, not options.against)
 
 
+def _propose_upgrade(folder: TestnetFolder, options: argparse.Namespace, _key: Any) -> Message:
+    from orchestrator.testnet.addresses import node_address
+    from stratos.wire.txs import ProposeUpgrade
+
+    return ProposeUpgrade(node_address(folder, options.validator).raw, options.version, options.height)
+
+
+def _vote_upgrade(folder: TestnetFolder, options: argparse.Namespace, _key: Any) -> Message:
+    from orchestrator.testnet.addresses import node_address
+    from stratos.wire.txs import VoteUpgrade
+
+    validator = node_address(folder, options.validator).raw
+    return VoteUpgrade(validator, options.version, options.height, not options.against)
+
+
 def _options(argv: list[str]) -> argparse.Namespace:
     command = parser("tx", "Sign a transaction, submit it and wait for its block.", examples=EXAMPLES)
     verbs = command.add_subparsers(
-        dest="verb", required=True, metavar="send|delegate|undelegate|deposit|unbond|withdraw|vote|show"
+        dest="verb",
+        required=True,
+        metavar="send|delegate|undelegate|deposit|unbond|withdraw|vote|propose-upgrade|vote-upgrade|show",
     )
 
-    def add(name: str, text: str, make: Any = None) -> argparse.ArgumentParser:
+    def add(name: str, text: str, make: Any = None, signer: str = "user") -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
         verb.set_defaults(make=make)
         if make is not None:
             verb.add_argument(
-                "--from", dest="sender", default="user", metavar="WALLET", help="who signs (default: user)"
+                "--from",
+                dest="sender",
+                default="user" if signer == "user" else "",
+                metavar="WALLET",
+                help=f"who signs (default: {signer})",
             )
             verb.add_argument("--memo", default="", help="a note in the transaction")
         verb.add_argument("-i", "--inventory", type=Path, help="Ansible inventory (default: inventories/local.yml)")
@@ -176,6 +200,19 @@ def _options(argv: list[str]) -> argparse.Namespace:
     verb = add("vote", "vote on the admission of a meta node, as owner of an active one", _vote)
     verb.add_argument("node", help="the candidate's name or address")
     verb.add_argument("--voter", required=True, help="the active meta node in whose name to vote")
+    verb.add_argument("--against", action="store_true", help="vote no")
+    for name, text, make in (
+        (
+            "propose-upgrade",
+            "propose newer rules of the ledger from a height on, as a validator's operator",
+            _propose_upgrade,
+        ),
+        ("vote-upgrade", "vote on proposed rules, as a validator's operator", _vote_upgrade),
+    ):
+        verb = add(name, text, make, signer="the validator's operator")
+        verb.add_argument("version", type=whole_number(1, 2**31 - 1), help="the rules version")
+        verb.add_argument("--height", type=whole_number(0, 2**53), required=True, help="first block under these rules")
+        verb.add_argument("--validator", required=True, help="the validator in whose name; its operator signs")
     verb.add_argument("--against", action="store_true", help="vote no")
     verb = add("show", "a committed transaction")
     verb.add_argument("hash", help="its hash, 64 hex digits")

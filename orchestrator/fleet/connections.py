@@ -97,6 +97,11 @@ class RefuseUnknown:
         raise UnknownHostKey(hostname)
 
 
+def label(machine: SshTarget) -> str:
+    """The name a reader knows the machine by: the first of its inventory names."""
+    return str(getattr(machine, "leader", machine.name))
+
+
 _open: dict[tuple[object, ...], fabric.Connection] = {}
 _open_lock = threading.Lock()
 
@@ -133,17 +138,17 @@ def close_all() -> None:
 def run(machine: SshTarget, command: str, *, timeout: float, sudo: bool = False, stdin: bytes = b"") -> Result:
     """Run a shell command on a machine, as root with `sudo`; raises HostFailed. A non-zero exit code is a result, not a failure."""
     began = time.monotonic()
-    wrapped = _as_root(machine, command) if sudo else command
+    wrapped = as_root(command) if sudo else command
     if machine.connection == "local":
         code, out, err = _run_here(machine, command, wrapped, stdin, timeout)
     else:
         code, out, err = _run_there(machine, command, wrapped, stdin, timeout)
     if sudo and code != 0:
-        refused = sudo_failure(machine.name, machine.user or "the login user", err.decode(errors="replace"))
+        refused = sudo_failure(label(machine), machine.user or "the login user", err.decode(errors="replace"))
         if refused is not None:
             raise HostFailed(refused)
     return Result(
-        machine=machine.name, command=command, code=code, stdout=out, stderr=err, seconds=time.monotonic() - began
+        machine=label(machine), command=command, code=code, stdout=out, stderr=err, seconds=time.monotonic() - began
     )
 
 
@@ -175,6 +180,7 @@ def each(
     """Call `work` for every machine in threads of its own, at most AT_ONCE at a time; a machine over its time is a Failure."""
     waiting = list(machines)
     order = [machine.name for machine in waiting]
+    labels = {machine.name: label(machine) for machine in waiting}
     done: queue.SimpleQueue[tuple[str, T | Failure]] = queue.SimpleQueue()
     deadlines: dict[str, float] = {}
     found: dict[str, T | Failure] = {}
@@ -191,7 +197,7 @@ def each(
             name, outcome = done.get(timeout=max(0.0, min(deadlines.values()) - time.monotonic()))
         except queue.Empty:
             late = [name for name, deadline in deadlines.items() if deadline <= time.monotonic()]
-            arrived: list[tuple[str, T | Failure]] = [(name, timed_out(name, what, timeout)) for name in late]
+            arrived: list[tuple[str, T | Failure]] = [(name, timed_out(labels[name], what, timeout)) for name in late]
         else:
             arrived = [(name, outcome)] if name in deadlines else []
         for name, outcome in arrived:
@@ -208,9 +214,9 @@ def _outcome(machine: SshTarget, work: Callable[[SshTarget], T]) -> T | Failure:
     except HostFailed as error:
         return error.failure
     except StratosctlError as error:
-        return Failure(machine=machine.name, kind=BROKEN, reason=str(error), fix="correct it and run again")
+        return Failure(machine=label(machine), kind=BROKEN, reason=str(error), fix="correct it and run again")
     except Exception as error:  # noqa: BLE001 - a thread's failure must reach whoever waits for it
-        way = Way(machine=machine.name, address=machine.address, port=machine.port or 22, user=machine.user)
+        way = Way(machine=label(machine), address=machine.address, port=machine.port or 22, user=machine.user)
         return failure_of(error, way)
 
 
@@ -221,7 +227,7 @@ def _prepare(machine: SshTarget, timeout: float) -> tuple[fabric.Connection, Way
     import fabric
 
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its tracebacks are told as sentences here
-    options = parse_ssh_options(machine.ssh_args, host=machine.name)
+    options = parse_ssh_options(machine.ssh_args, host=label(machine))
     keys = tuple(
         str(Path(name).expanduser()) for name in dict.fromkeys((machine.key_file, *options.identities)) if name
     )
@@ -233,7 +239,7 @@ def _prepare(machine: SshTarget, timeout: float) -> tuple[fabric.Connection, Way
     connection = fabric.Connection(
         machine.address,
         user=machine.user or options.user or None,
-        port=machine.port or options.port or None,
+        port=options.port or None if machine.port in (0, 22) else machine.port,  # 22 is also: not said
         config=config,
         gateway=_gateway(machine, options, config, keys, patience),
         connect_timeout=patience,
@@ -250,7 +256,7 @@ def _prepare(machine: SshTarget, timeout: float) -> tuple[fabric.Connection, Way
         _check_host_keys(behind, options.known_hosts, options.strict, also_default=True)
         behind = behind.gateway
     way = Way(
-        machine=machine.name,
+        machine=label(machine),
         address=connection.host,
         port=int(connection.port),
         user=connection.user,
@@ -279,8 +285,8 @@ def _need_key(machine: SshTarget, name: str) -> None:
         reason = f"{name} is no private key"
     else:
         return
-    fix = f"correct ansible_ssh_private_key_file of {machine.name}"
-    raise HostFailed(Failure(machine=machine.name, kind=WRONG_KEY, reason=reason, fix=fix))
+    fix = f"correct ansible_ssh_private_key_file of {label(machine)}"
+    raise HostFailed(Failure(machine=label(machine), kind=WRONG_KEY, reason=reason, fix=fix))
 
 
 def _kwargs(keys: tuple[str, ...], options: SshOptions, patience: float) -> dict[str, object]:
@@ -307,7 +313,7 @@ def _gateway(
         return None
     chain: fabric.Connection | None = None
     for text in options.jumps:
-        jump = parse_jump(text, host=machine.name)
+        jump = parse_jump(text, host=label(machine))
         chain = fabric.Connection(
             jump.host,
             user=jump.user or None,
@@ -338,10 +344,10 @@ def _check_host_keys(
     return tuple(str(path) for path in used)
 
 
-def _as_root(machine: SshTarget, command: str) -> str:
-    if machine.user == "root":
-        return command
-    return f"sudo -n -- /bin/sh -c {shlex.quote(command)}"
+def as_root(command: str) -> str:
+    """`command` for a shell, run as root: directly by root, else by sudo, which must not ask."""
+    quoted = shlex.quote(command)
+    return f'if [ "$(id -u)" = 0 ]; then exec /bin/sh -c {quoted}; else exec sudo -n -- /bin/sh -c {quoted}; fi'
 
 
 def _run_here(machine: SshTarget, command: str, wrapped: str, stdin: bytes, timeout: float) -> tuple[int, bytes, bytes]:
@@ -350,7 +356,7 @@ def _run_here(machine: SshTarget, command: str, wrapped: str, stdin: bytes, time
             ["/bin/sh", "-c", wrapped], input=stdin, capture_output=True, timeout=timeout, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise HostFailed(timed_out(machine.name, command, timeout)) from error
+        raise HostFailed(timed_out(label(machine), command, timeout)) from error
     return done.returncode, done.stdout, done.stderr
 
 
@@ -359,7 +365,7 @@ def _run_there(
 ) -> tuple[int, bytes, bytes]:
     connection = connect(machine, timeout=min(timeout, CONNECT_SECONDS) if timeout > 0 else CONNECT_SECONDS)
     way = Way(
-        machine=machine.name,
+        machine=label(machine),
         address=connection.host,
         port=int(connection.port),
         user=connection.user,
@@ -376,7 +382,7 @@ def _run_there(
             raise TimeoutError
         return channel.recv_exit_status(), out, err
     except TimeoutError as error:
-        raise HostFailed(timed_out(machine.name, command, timeout)) from error
+        raise HostFailed(timed_out(label(machine), command, timeout)) from error
     except Exception as error:
         raise HostFailed(failure_of(error, way)) from error
     finally:

@@ -6,8 +6,6 @@ Otherwise: choose the base, look into it, stage wheels for its Python, write the
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import io
 import tarfile
 import tempfile
@@ -27,6 +25,7 @@ from orchestrator.image.names import BASE_LABEL, DIGEST_LABEL, REVISION_LABEL, R
 from orchestrator.image.rootfs import Say
 from orchestrator.image.sbom import bill_of_materials
 from orchestrator.image.wheels import locked_for, stage_wheels
+from stratos.ledger.rulebook import NEWEST_RULES
 
 NODE_FOLDER = Path(stratos.__file__).resolve().parent.parent
 SBOM_PATH = "/usr/share/stratos/sbom.json"
@@ -51,9 +50,7 @@ class BuildReport(Struct, frozen=True, kw_only=True):
 
 def newest_rules() -> int:
     """The newest version of the ledger's rules that these sources know."""
-    if importlib.util.find_spec("stratos.ledger.rulebook") is None:
-        return 1
-    return int(getattr(importlib.import_module("stratos.ledger.rulebook"), "NEWEST", 1))
+    return NEWEST_RULES
 
 
 def build_image(

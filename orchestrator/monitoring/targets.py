@@ -42,10 +42,10 @@ def node_targets(plan: Plan) -> list[dict[str, Any]]:
                 "node": node.name,
                 "role": node.role,
                 "region": node.config.region,
-                "machine": node.config.host or node.name,
+                "machine": node.machine or node.config.host or node.name,
             },
         }
-        for node in plan.nodes
+        for node in plan.operated
     ]
 
 

@@ -12,7 +12,14 @@ import msgspec
 from orchestrator.plan.keys import FAUCET, PROBE, USER, KeyRing
 from orchestrator.plan.ports import PortMap
 from orchestrator.topology.topology import GenesisSettings, NodeSpec, Topology
-from stratos.wire.genesis import Genesis, GenesisAccount, GenesisNode, GenesisPrepay, GenesisValidator
+from stratos.wire.genesis import (
+    LATER_LEDGER_PARAMS,
+    Genesis,
+    GenesisAccount,
+    GenesisNode,
+    GenesisPrepay,
+    GenesisValidator,
+)
 
 PROBE_PREPAY_WEI = 10**17
 """0.1 STOS: thousands of verifying uploads."""
@@ -99,10 +106,16 @@ def changed_settings(genesis: Genesis, topology: Topology) -> list[tuple[str, ob
         value_consensus=genesis.value_consensus,
         meta_consensus=genesis.meta_consensus,
     )
-    wanted = dict(_leaves(msgspec.to_builtins(topology.genesis), ""))
-    return [
-        (name, value, wanted[name]) for name, value in _leaves(msgspec.to_builtins(fixed), "") if wanted[name] != value
-    ]
+    wanted = dict(_leaves(settings_tree(topology.genesis), ""))
+    return [(name, value, wanted[name]) for name, value in _leaves(settings_tree(fixed), "") if wanted[name] != value]
+
+
+def settings_tree(settings: GenesisSettings) -> dict[str, object]:
+    """Every parameter, also those that a genesis leaves out while they have their default."""
+    tree: dict[str, object] = msgspec.to_builtins(settings)
+    ledger = tree["ledger"]
+    assert isinstance(ledger, dict)
+    return {**tree, "ledger": {**LATER_LEDGER_PARAMS, **ledger}}
 
 
 def _leaves(tree: dict[str, object], prefix: str) -> list[tuple[str, object]]:

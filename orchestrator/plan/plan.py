@@ -10,16 +10,17 @@ host touches one host. Only a list of which nobody is left is made anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from orchestrator.errors import BadInput
 from orchestrator.plan.genesis import changed_settings, endpoint_of, genesis_names, make_genesis
 from orchestrator.plan.keys import KeyRing, RandomBytes, complete_ring
+from orchestrator.plan.networks import ContainerNetworks, assign_networks
 from orchestrator.plan.ports import PortMap, PortSearch, SlotRequest, assign_ports, assign_slots
 from orchestrator.topology.machine import Machine
-from orchestrator.topology.topology import MACHINES, PROCESS, NodeSpec, Topology
+from orchestrator.topology.topology import DOCKER, MACHINES, PROCESS, NodeSpec, Topology
 from orchestrator.topology.variables import VARIABLES
 from stratos.client.records import Endpoints
 from stratos.wire.config import FaucetSettings, LimitSettings, NodeConfig, PeerEntry, split_endpoint
@@ -71,10 +72,15 @@ class Plan(Struct, frozen=True, kw_only=True):
     runtime: str = PROCESS
     spawn: str
     ports: PortMap
+    networks: ContainerNetworks = ContainerNetworks()
+    """Where containers are reached; empty for processes and machines."""
     nodes: tuple[NodePlan, ...]
-    machines: tuple[Machine, ...] = ()
     leaving: tuple[NodePlan, ...] = ()
-    """Nodes that left the inventory and are still there: they keep their ports until they are taken out."""
+    """Nodes that are in the inventory no more and run until they are taken out."""
+    machines: tuple[Machine, ...] = ()
+    """Of the inventory, and of leaving nodes."""
+    inventory_image: str = ""
+    """What the inventory (or the default) names; an upgrade may want another one for now."""
     left: tuple[str, ...] = ()
     """Nodes that left the inventory since genesis: when one comes back, it has to register again."""
     warnings: tuple[str, ...] = ()
@@ -83,6 +89,11 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     def node(self, name: str) -> NodePlan:
         return next(node for node in self.nodes if node.name == name)
+
+    @property
+    def operated(self) -> tuple[NodePlan, ...]:
+        """Every node there is something to do with: those of the inventory, and those that leave."""
+        return (*self.nodes, *self.leaving)
 
 
 def http_url(config: NodeConfig) -> str:
@@ -114,8 +125,8 @@ class Existing(Struct, frozen=True):
     genesis: Genesis | None = None
     image: ImageWish | None = None
     outside: OutsideNetwork | None = None
-    placed: frozenset[str] = frozenset()
-    """Nodes that have a home."""
+    homes: frozenset[str] = frozenset()
+    """Nodes that have a home: one that is not planned any more leaves, and is left once its home is put aside."""
 
 
 class Outcome(Struct, frozen=True):
@@ -134,6 +145,7 @@ def make_plan(
     random: RandomBytes,
     time_ms: int,
     is_free: Callable[[int], bool],
+    subnet_is_free: Callable[[str], bool] = lambda _subnet: True,
 ) -> Outcome:
     """The plan for a topology; raises BadInput when it contradicts the running genesis, EnvironmentFault without ports."""
     names = [node.name for node in topology.nodes]
@@ -142,16 +154,23 @@ def make_plan(
     before = existing.plan
     known = before.ports if before is not None else PortMap()
     leaving = tuple(
-        node
-        for node in ((*before.nodes, *before.leaving) if before is not None else ())
-        if node.name not in names and node.name in existing.placed
+        node for node in (before.operated if before is not None else ()) if node.name in existing.homes - set(names)
     )
     if topology.runtime == PROCESS:
         ports = assign_ports(known, [*names, *(node.name for node in leaving)], search, is_free=is_free)
     else:
-        requests = [_slot_request(node, topology) for node in topology.nodes]
-        requests += [SlotRequest(node.name, node.role, node.machine or node.name) for node in leaving]
-        ports = assign_slots(known, requests)
+        kept = [SlotRequest(node.name, node.role, node.machine or node.name) for node in leaving]
+        ports = assign_slots(known, [*(_slot_request(node, topology) for node in topology.nodes), *kept])
+    networks = ContainerNetworks()
+    if topology.runtime == DOCKER:
+        members = [(node.name, node.region) for node in topology.nodes]
+        networks = assign_networks(
+            before.networks if before is not None else networks,
+            [*members, *((node.name, node.config.region) for node in leaving)],
+            hint=search.hint,
+            is_free=subnet_is_free,
+        )
+        topology = _addressed(topology, networks)
     genesis = existing.genesis
     if outside is not None:
         _refuse_other_network(genesis, outside.genesis, topology)
@@ -169,7 +188,18 @@ def make_plan(
     plan = _plan_of(
         topology, ring, ports, genesis, before, leaving, left=tuple(sorted(left)), image=image, outside=endpoints
     )
-    return Outcome(plan, ring, genesis)
+    machines = (*plan.machines, *_machines_of(leaving, topology, before))
+    return Outcome(structs.replace(plan, leaving=leaving, machines=machines, networks=networks), ring, genesis)
+
+
+def _machines_of(leaving: tuple[NodePlan, ...], topology: Topology, before: Plan | None) -> Iterator[Machine]:
+    """Machines of leaving nodes that the inventory does not name any more."""
+    present = {machine.name for machine in topology.machines}
+    wanted = {node.machine for node in leaving} - present
+    for machine in before.machines if before is not None else ():
+        if machine.name in wanted:
+            hosts = tuple(node.name for node in leaving if node.machine == machine.name)
+            yield structs.replace(machine, hosts=hosts, listed=False)
 
 
 def _refuse_other_network(known: Genesis | None, wanted: Genesis, topology: Topology) -> None:
@@ -178,6 +208,12 @@ def _refuse_other_network(known: Genesis | None, wanted: Genesis, topology: Topo
             f"testnet {topology.name} takes part in network {known.network} with another genesis than {topology.network} has; "
             f"give the new one another stratos_testnet, or leave with `stratosctl down --purge -i {topology.source}`"
         )
+
+
+def _addressed(topology: Topology, networks: ContainerNetworks) -> Topology:
+    """The topology with each container's address in the network of its own region."""
+    nodes = (structs.replace(node, address=networks.address(node.name, node.region)) for node in topology.nodes)
+    return structs.replace(topology, nodes=tuple(nodes))
 
 
 def _slot_request(node: NodeSpec, topology: Topology) -> SlotRequest:
@@ -285,17 +321,15 @@ def _plan_of(
         for role in START_ORDER
         for node in topology.of_role(role)
     )
-    machines = topology.machines if topology.runtime == MACHINES else ()
-    theirs = {node.machine for node in leaving} - {machine.name for machine in machines}
     return Plan(
         name=topology.name,
         source=topology.source,
         runtime=topology.runtime,
-        machines=(*machines, *(one for one in (before.machines if before is not None else ()) if one.name in theirs)),
+        machines=topology.machines if topology.runtime == MACHINES else (),
         spawn=topology.spawn,
+        inventory_image=topology.image if topology.runtime != PROCESS else "",
         ports=ports,
         nodes=nodes,
-        leaving=leaving,
         left=left,
         warnings=topology.warnings,
         outside=outside,

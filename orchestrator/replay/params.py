@@ -16,7 +16,7 @@ from stratos.ledger.rules import Rules
 from stratos.wire.genesis import LedgerParams, PotParams, RegisterParams, SdsParams, StakingParams
 
 _PARTS: dict[str, type] = {"pot": PotParams, "register": RegisterParams, "sds": SdsParams, "staking": StakingParams}
-_LOOSE = ("gas_price_wei", "day_seconds")
+_LOOSE = ("gas_price_wei", "day_seconds", "rules_version", "upgrade_notice_blocks")
 _ALSO_CALLED = {"min_deposit": "min_deposit_wei", "gas_price": "gas_price_wei"}
 
 

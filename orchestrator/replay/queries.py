@@ -81,6 +81,7 @@ PLAIN: dict[str, Answer] = {
     "register/remaining_ozone_limit": lambda asked: queries.remaining_limit(asked.state),
     "register/deposit_total": lambda asked: queries.deposit_total(asked.state),
     "bank/supply": lambda asked: queries.supply(asked.state),
+    "upgrade/plan": lambda asked: queries.upgrade(asked.state, asked.rules, name=asked.names.name_of),
     "state": lambda asked: queries.overview(asked.state, asked.rules),
 }
 WITH_ARGUMENT: dict[str, tuple[str, Answer]] = {

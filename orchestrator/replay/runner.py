@@ -9,16 +9,18 @@ beginning and before its end.
 from typing import Any
 
 from orchestrator.replay.names import Names
-from orchestrator.replay.problems import at
+from orchestrator.replay.problems import at, at_step
 from orchestrator.replay.queries import answer, by_name
 from orchestrator.replay.script import NodeEntry, Script, Step
 from stratos.crypto.signing import sign_bytes
 from stratos.ledger import queries, register
 from stratos.ledger.context import BlockContext
+from stratos.ledger.distribution import VALIDATORS
 from stratos.ledger.errors import LedgerError
 from stratos.ledger.events import OZONE_BOUGHT, REPORT_INCLUDED, attributes
 from stratos.ledger.machine import Ledger
 from stratos.ledger.register import META, RESOURCE
+from stratos.ledger.rulebook import UnknownRules
 from stratos.state import Branch, MemoryStore
 from stratos.wire import txs
 from stratos.wire.block import Event
@@ -46,6 +48,8 @@ class Runner:
             self._ledger.init_genesis(first)
         except LedgerError as error:
             raise at("genesis", self._names.named(error.sentence)) from error
+        except UnknownRules as error:
+            raise at("params.rules_version", str(error)) from error
         self._store.apply(first.changes())
 
     @property
@@ -61,7 +65,10 @@ class Runner:
         """Run one step in its own block; its result."""
         block = Branch(self._store)
         context = BlockContext(height=step.height, time_ms=step.time_ms)
-        self._ledger.begin_block(block, context)
+        try:
+            self._ledger.begin_block(block, context)
+        except UnknownRules as error:
+            raise at_step(step.index, step.action, "height", str(error)) from error
         events: list[Event] = []
         result: dict[str, Any] = {"ok": True}
         try:
@@ -113,8 +120,21 @@ class Runner:
             case "kick_vote":
                 ballot = txs.KickVote(node(given["voter"]), node(given["candidate"]), given["approve"])
                 return self._owner(state, given["voter"], None), ballot
+            case "propose_upgrade" | "vote_upgrade":
+                return self._upgrade(step, state)
             case _:
                 return b"\0" * 20, self._signed(self._action(step, state), given["signers"], state)
+
+    def _upgrade(self, step: Step, state: Branch) -> tuple[bytes, txs.Message]:
+        """A proposal or vote, by the operator of the validator."""
+        given = step.fields
+        address = self._names.node(given["validator"])
+        record = VALIDATORS.get(state, address)
+        sender = self._names.wallet(given["validator"]) if record is None else record.operator
+        version, height = given["rules_version"], given["at_height"]
+        if step.action == "propose_upgrade":
+            return sender, txs.ProposeUpgrade(address, version, height)
+        return sender, txs.VoteUpgrade(address, version, height, given["approve"])
 
     def _action(self, step: Step, state: Branch) -> txs.ActionMessage:
         given = step.fields

@@ -303,6 +303,14 @@ def _basis_points(value: Any) -> int:
     return _whole(value, 0, 10_000)
 
 
+def _version(value: Any) -> int:
+    return _whole(value, 1, 2**31 - 1)
+
+
+def _plan_height(value: Any) -> int:
+    return _whole(value, 0, _MAX_HEIGHT)
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{_shown(value)} must be true or false")
@@ -406,6 +414,17 @@ ACTIONS: dict[str, dict[str, Field]] = {
         "from": Field(_name, also=("delegator", "wallet", "to")),
         "validator": Field(_name),
         "amount": _AMOUNT,
+    },
+    "propose_upgrade": {
+        "validator": Field(_name, also=("from",)),
+        "rules_version": Field(_version),
+        "at_height": Field(_plan_height, required=False, default=0),
+    },
+    "vote_upgrade": {
+        "validator": Field(_name, also=("from", "voter")),
+        "rules_version": Field(_version),
+        "at_height": Field(_plan_height, required=False, default=0),
+        "approve": _APPROVE,
     },
     "end_block": {},
     "query": {"what": Field(_query)},

@@ -27,7 +27,6 @@ STARTED = "/run/stratos"
 STOP_SECONDS = 30
 PIDS_LIMIT = 4096
 TMP_BYTES = 64 << 20
-OPEN_FILES = 65536
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 
 
@@ -123,7 +122,7 @@ def _command(
         f"--user {CONTAINER_UID}:{CONTAINER_UID} --cap-drop ALL --security-opt no-new-privileges",
         f"--read-only --tmpfs /tmp:rw,nosuid,nodev,noexec,size={TMP_BYTES}",
         f"--volume {home_of(testnet, node)}:{CONTAINER_HOME}",
-        f"--pids-limit {PIDS_LIMIT} --ulimit nofile={OPEN_FILES}:{OPEN_FILES} --stop-timeout {stop_seconds}",
+        f"--pids-limit {PIDS_LIMIT} --stop-timeout {stop_seconds}",
         *limits,
         image,
         f"stratosd run --home {CONTAINER_HOME} --log stdout",

@@ -82,8 +82,7 @@ class TestnetFolder:
                 f"{self.path} has a genesis file but lost {self.ring_file.name} or {self.plan_file.name}; restore it, "
                 "or start afresh with `stratosctl down --purge`"
             )
-        placed = frozenset(home.name for home in self.nodes.iterdir()) if self.nodes.is_dir() else frozenset[str]()
-        return Existing(ring, plan, genesis, self.image_wish(), outside, placed)
+        return Existing(ring, plan, genesis, self.image_wish(), outside, frozenset(self.placed()))
 
     def plan(self) -> Plan | None:
         """The plan last applied, or being applied."""
@@ -215,7 +214,7 @@ def readable(record: Struct) -> bytes:
 def files_of(plan: Plan, ring: KeyRing, genesis: Genesis) -> Iterator[NodeFiles]:
     """What each home holds before its node writes anything itself."""
     shared = dump_genesis(genesis)
-    for node in plan.nodes:
+    for node in plan.operated:
         secrets = ring.nodes[node.name]
         faucet = {"faucet.key": dump_key(ring.wallet_key(FAUCET))} if node.config.faucet is not None else {}
         yield NodeFiles(

@@ -21,7 +21,7 @@ from orchestrator.testnet.folder import TestnetFolder, testnets_root
 from orchestrator.testnet.journal import Journal
 from orchestrator.testnet.locate import CACHE_FOLDER
 from orchestrator.testnet.ports_in_use import PortClaims, blocks_of_others, ephemeral_range, port_is_free
-from orchestrator.topology.topology import Topology, read_topology
+from orchestrator.topology.topology import DOCKER, Topology, read_topology
 from stratos.client.records import Endpoints
 from stratos.wire.genesis import GenesisError, load_genesis
 
@@ -44,7 +44,7 @@ def plan_testnet(source: Path) -> Planned:
     """The plan, nothing written: a new testnet's keys and ports are an example of what `up` would make."""
     topology = topology_at(source)
     folder = TestnetFolder(testnets_root() / topology.name)
-    outcome = _make(topology, folder, port_is_free)
+    outcome = _make(topology, folder, port_is_free, certain=False)
     return Planned(folder, topology, outcome, difference(outcome.plan, folder.placed()))
 
 
@@ -53,7 +53,7 @@ def settle_plan(topology: Topology, folder: TestnetFolder, journal: Journal, cla
 
     New ports stay in `claims`, so that no other `up` of this machine takes them before the nodes listen.
     """
-    outcome = _make(topology, folder, claims.claim)
+    outcome = _make(topology, folder, claims.claim, certain=True)
     before = folder.ring()
     if outcome.ring != before:
         folder.save_ring(outcome.ring)
@@ -85,7 +85,8 @@ def read_network(folder: Path) -> OutsideNetwork:
     return OutsideNetwork(genesis, endpoints)
 
 
-def _make(topology: Topology, folder: TestnetFolder, is_free: Callable[[int], bool]) -> Outcome:
+def _make(topology: Topology, folder: TestnetFolder, is_free: Callable[[int], bool], *, certain: bool) -> Outcome:
+    """`certain`: what is planned will be done, so the engine must be there to say which subnets are free."""
     search = PortSearch(
         hint=str(folder.path),
         ephemeral=ephemeral_range(),
@@ -99,4 +100,11 @@ def _make(topology: Topology, folder: TestnetFolder, is_free: Callable[[int], bo
         random=os.urandom,
         time_ms=time.time_ns() // 1_000_000,
         is_free=is_free,
+        subnet_is_free=_subnet_judge(certain=certain) if topology.runtime == DOCKER else lambda _subnet: True,
     )
+
+
+def _subnet_judge(*, certain: bool) -> Callable[[str], bool]:
+    from orchestrator.runtimes.subnets import subnet_is_free  # the engine's SDK takes its time to import
+
+    return subnet_is_free(needed=certain)

@@ -125,6 +125,10 @@ class Raising:
             if folder.bring_back(node.name):
                 self.notes.append(f"{node.name} is back with its keys and data")
         placed = runtime.place(files_of(plan, ring, planned.outcome.genesis))
+        if len(runtime.quarantine) == len(plan.nodes):
+            raise EnvironmentFault(
+                f"no node of {plan.name} could be placed: {'; '.join(dict.fromkeys(runtime.quarantine.values()))}"
+            )
         journal.step("placed", nodes=sorted(placed))
         self._phase("placed")
         started = self._start(plan, runtime, journal)

@@ -26,6 +26,8 @@ class Machine(Struct, frozen=True, kw_only=True):
     key_file: str = ""
     ssh_args: str = ""
     become: bool = True
+    listed: bool = True
+    """Whether the inventory names it (still)."""
 
     @property
     def leader(self) -> str:

@@ -105,6 +105,9 @@ class Topology(Struct, frozen=True, kw_only=True):
     machines: tuple[Machine, ...] = ()
     """Every machine of the inventory, those of load and monitor hosts too."""
     faucet: FaucetLimits = FaucetLimits()
+    hardware_factor: float = 1.0
+    preflight: str = ""
+    """enforce, warn or off; empty: enforce on machines, off elsewhere."""
     network: str = ""
     """Folder of a network run by others that these nodes take part in; empty: this inventory is the whole testnet."""
     warnings: tuple[str, ...] = ()
@@ -165,6 +168,8 @@ def topology_of(raw: RawInventory) -> Topology:
         faucet_wei=int(settings["stratos_faucet_stos"]),
         owner_wei=int(settings["stratos_owner_stos"]),
         ready_seconds=float(settings["stratos_ready_seconds"]),
+        hardware_factor=float(settings["stratos_hardware_factor"]),
+        preflight=str(settings["stratos_preflight"]),
         drain_seconds=float(settings["stratos_drain_seconds"]),
         genesis=_genesis_settings(settings),
         nodes=nodes,

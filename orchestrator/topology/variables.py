@@ -15,6 +15,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from stratos.ledger.rulebook import NEWEST_RULES
 from stratos.wire import limits
 
 PREFIX: Final = "stratos_"
@@ -64,6 +65,16 @@ def decimal(minimum: float, maximum: float) -> Kind:
         return number if number == 0 or minimum <= number <= maximum else None
 
     return Kind(parse, f"a number from {minimum:g} to {maximum:g}, or 0")
+
+
+def share() -> Kind:
+    """A number above 0, at most 1."""
+
+    def parse(value: object) -> float | None:
+        number = None if isinstance(value, bool) else seconds(0, 1).parse(value)
+        return float(number) if number else None
+
+    return Kind(parse, "a number above 0, at most 1")
 
 
 def stos(minimum: str, maximum: int = 10**8) -> Kind:
@@ -201,6 +212,8 @@ _ROWS: tuple[Variable, ...] = (
         "folder with genesis.json and endpoints.json of a network run by others, that our nodes take part in; "
         "relative to the inventory",
     ),
+    Variable("stratos_public_host", label(_NAME), "", TESTNET, "host of the inventory that serves the public files"),
+    Variable("stratos_public_port", integer(1_024, 65_535), 8_080, TESTNET, "port at which it serves the public files"),
     Variable("stratos_user_stos", stos("0"), 100_000 * WEI_PER_STOS, TESTNET, "what the wallet `user` owns at genesis"),
     Variable(
         "stratos_user_prepay_stos",
@@ -251,6 +264,20 @@ _ROWS: tuple[Variable, ...] = (
         60.0,
         TESTNET,
         "how long `up` waits for readiness before it reports what is missing",
+    ),
+    Variable(
+        "stratos_hardware_factor",
+        share(),
+        1.0,
+        TESTNET,
+        "share of the recommended hardware (protocol 9) that preflight asks for; small testnets need less",
+    ),
+    Variable(
+        "stratos_preflight",
+        choice("enforce", "warn", "off"),
+        "",
+        TESTNET,
+        "what a failed measurement does to a machine: enforce leaves it out; default: enforce on machines, off elsewhere",
     ),
     Variable(
         "stratos_drain_seconds",
@@ -421,6 +448,19 @@ _ROWS: tuple[Variable, ...] = (
         integer(0, 10**9),
         "ledger.staking.downtime_jail_seconds",
         "how long a validator that was down is jailed",
+    ),
+    # rules of the ledger
+    _genesis(
+        "rules_version",
+        integer(1, NEWEST_RULES),
+        "ledger.rules_version",
+        "rules of the ledger that a new testnet begins with; a running one changes them by vote",
+    ),
+    _genesis(
+        "upgrade_notice_blocks",
+        integer(1, 10**9),
+        "ledger.upgrade_notice_blocks",
+        "how far ahead the height of new rules must be when it is proposed",
     ),
     # one node
     Variable(

@@ -15,6 +15,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+_INDEXES = frozenset({"manifest.json", "index.json"})
+
 
 class ActionModule(ActionBase):
     TRANSFERS_FILES = False  # only when the image is missing: then the folder is made by hand
@@ -38,6 +40,7 @@ class ActionModule(ActionBase):
                 f"{arguments['image']} is not on the machine and there is no archive {arguments.get('archive')} to bring it; "
                 "make one with `stratosctl image save`"
             )
+        _check(archive, arguments["image"], arguments["image_id"])
         with archive.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         folder = self._make_tmp_path()
@@ -67,3 +70,24 @@ def _wanted(bundle: str | None) -> dict[str, str]:
         raise AnsibleActionFail(
             f"{bundle} is no bundle ({type(error).__name__}: {error}); render it with `stratosctl bundle`"
         ) from None
+
+
+def _check(archive: Path, image: str, image_id: str) -> None:
+    """Refuse an archive that holds another image before it is copied anywhere.
+
+    An id is the digest of the image's config, or, where the engine keeps images in containerd, of its manifest.
+    """
+    try:
+        with tarfile.open(archive) as tar:
+            found = {name: json.loads(tar.extractfile(name).read()) for name in _INDEXES & set(tar.getnames())}  # type: ignore[union-attr]
+    except (OSError, ValueError, tarfile.TarError) as error:
+        raise AnsibleActionFail(
+            f"{archive} is no saved image ({error}); make it with `stratosctl image save`"
+        ) from None
+    ids = {f"sha256:{Path(one['Config']).name.removesuffix('.json')}" for one in found.get("manifest.json", ())}
+    ids |= {one["digest"] for one in found.get("index.json", {}).get("manifests", ())}
+    if image_id not in ids:
+        raise AnsibleActionFail(
+            f"{archive} holds {', '.join(sorted(one[:19] for one in ids)) or 'no image'} and not {image} ({image_id[:19]}); "
+            "save it again with `stratosctl image save`"
+        )

@@ -21,20 +21,25 @@ def stratos_machine(name: str, hostvars: Mapping[str, Any]) -> str:
 def stratos_leaders(
     names: Sequence[str], hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]]
 ) -> list[dict[str, Any]]:
-    """Leaders in inventory order, each with its machine and the groups of leaders it belongs to."""
+    """Leaders in inventory order, each with its machine and the groups of leaders it belongs to.
+
+    What a machine is for is asked of all its names, also of those that `--limit` leaves out.
+    """
     playing = set(names)
     machines: dict[str, list[str]] = {}
     for name in groups["all"]:
-        if name in playing:
-            machines.setdefault(stratos_machine(name, hostvars), []).append(name)
+        machines.setdefault(stratos_machine(name, hostvars), []).append(name)
     held = {group: set(groups.get(group, ())) for group in (*NODE_GROUPS, *OTHER_GROUPS)}
     leaders = []
     for machine, members in machines.items():
+        leader = next((member for member in members if member in playing), None)
+        if leader is None:
+            continue
         joined = ["stratos_machines"]
         if any(member in held[group] for member in members for group in NODE_GROUPS):
             joined.append("stratos_node_machines")
         joined += [name for group, name in OTHER_GROUPS.items() if any(member in held[group] for member in members)]
-        leaders.append({"name": members[0], "machine": machine, "groups": joined})
+        leaders.append({"name": leader, "machine": machine, "groups": joined})
     return leaders
 
 

@@ -36,7 +36,7 @@ from ansible.module_utils.stratos_files import (
     take_over,
     write_json,
 )
-from ansible.module_utils.stratos_system import UID, System
+from ansible.module_utils.stratos_system import UID, System, alone
 
 DOCUMENTATION = r"""
 module: stratos_bundle
@@ -321,8 +321,9 @@ class Machine:
         return True
 
     def _write_record(self, wish, placed, gone):
-        nodes = dict(self.placed, **{name: self.wanted[name] for name in placed})
-        nodes = [node for name, node in sorted(nodes.items()) if name not in gone]
+        nodes = {**self.placed, **{name: self.wanted[name] for name in placed}}
+        order = [*(name for name in self.wanted if name in nodes), *(name for name in nodes if name not in self.wanted)]
+        nodes = [nodes[name] for name in order if name not in gone]
         record = {key: wish.get(key, self.record.get(key)) for key in ("version", "testnet", "image", "image_id")}
         base = wish.get("base", "") if self.params["record_base"] else self.record.get("base", "")
         record = dict(record, base=base, nodes=nodes, removed=[])
@@ -368,7 +369,8 @@ def main():
         supports_check_mode=True,
     )
     try:
-        result = Machine(module.params, check=module.check_mode, system=System(module.run_command)).run()
+        with alone():
+            result = Machine(module.params, check=module.check_mode, system=System(module.run_command)).run()
     except (PlacingError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

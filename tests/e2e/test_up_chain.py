@@ -111,6 +111,32 @@ def test_presence_and_absence_are_proved_with_the_genesis_file(tool: Tool) -> No
     assert "does not follow from the genesis file" in forged.stderr
 
 
+def test_new_rules_are_voted_into_force(tool: Tool) -> None:
+    """Operators may vote by hand, also against; one command votes with all our validators and, repeated, reports what is so."""
+    far = ("2", "--height", "1000000")
+    opened = done(verb(tool, "tx", "propose-upgrade", *far, "--validator", "v1"))
+    assert [event["kind"] for event in opened["events"]] == ["upgrade_proposed"]
+    against = [done(verb(tool, "tx", "vote-upgrade", *far, "--validator", name, "--against")) for name in ("v2", "v3")]
+    assert [event["kind"] for event in against[1]["events"]] == ["upgrade_voted", "upgrade_poll_closed"]
+    stranger = verb(tool, "tx", "propose-upgrade", *far, "--validator", "v1", "--from", "user")
+    assert stranger.returncode == 2
+    assert json.loads(stranger.stdout)["code"] == "unknown"
+    assert verb(tool, "upgrade-rules", "2", "--height", "1").returncode == 2
+    assert verb(tool, "upgrade-rules", "99").returncode == 2
+
+    planned = done(verb(tool, "upgrade-rules", "2", "--in", "3"))
+    assert (planned["version"], planned["in_force"], planned["changed"]) == (2, False, True)
+    again = done(verb(tool, "upgrade-rules", "2"))
+    assert (again["height"], again["changed"]) == (planned["height"], False)
+    eventually(lambda: done(verb(tool, "upgrade-rules", "2"))["in_force"])
+    validators = [node["details"] for node in tool.json("status")["nodes"] if node["role"] == "validator"]
+    assert {(one["rules_version"], one["upgrade_plan"]) for one in validators} == {(2, None)}
+    assert done(verb(tool, "upgrade-rules", "2"))["height"] == planned["height"]
+    assert verb(tool, "upgrade-rules", "1").returncode == 2
+    assert done(tool.run("proof", "upgrade/in_force", "--json"))["present"] is True
+    assert verb(tool, "prepay", "1wei").returncode != 0
+
+
 def test_a_testnet_grows_in_every_layer(tool: Tool) -> None:
     """A validator, a meta and a resource node added to the inventory are registered, admitted and active; proofs follow."""
     tool.write(FOUR.replace("v[1:4]", "v[1:5]").replace("m[1:4]", "m[1:5]").replace("r[1:2]", "r[1:3]"))

@@ -113,10 +113,13 @@ class Tool:
 
     def run_until_step(self, step: str, *arguments: str) -> int:
         """Run a subcommand that kills itself (-9) after a journalled step; its return code."""
+        return self.run_until_step_of(step, *arguments[:1], "-i", str(self.inventory), *arguments[1:])
+
+    def run_until_step_of(self, step: str, *command: str) -> int:
+        """The same for a whole command line, which need not be about the inventory."""
         program = [sys.executable, "-P", "-c", _STOP_AFTER_STEP, step]
-        command = [*program, *arguments[:1], "-i", str(self.inventory), *arguments[1:]]
         return subprocess.run(
-            command, env=self.environment, capture_output=True, timeout=COMMAND_SECONDS, check=False
+            [*program, *command], env=self.environment, capture_output=True, timeout=COMMAND_SECONDS, check=False
         ).returncode
 
     def run_for(self, seconds: float, *arguments: str) -> None:

@@ -25,6 +25,8 @@ nozes = st.one_of(st.integers(0, 5), st.integers(0, 10**10), st.integers(0, 2 * 
 wallets = st.sampled_from(WALLETS)
 resource = st.sampled_from(RESOURCE)
 meta = st.sampled_from(META)
+voters = st.sampled_from(("v1", "v2", "r1"))
+heights = st.sampled_from((0, 15, 25, 1000))
 
 
 def _step(action: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -50,6 +52,8 @@ messages = st.one_of(
     _step("kick_vote", voter=meta, candidate=meta, approve=st.booleans()),
     _step("delegate", **{"from": wallets, "validator": st.sampled_from(("v1", "v2")), "amount": amounts}),
     _step("undelegate", **{"from": wallets, "validator": st.sampled_from(("v1", "v2")), "amount": amounts}),
+    _step("propose_upgrade", validator=voters, rules_version=st.integers(1, 2), at_height=heights),
+    _step("vote_upgrade", validator=voters, rules_version=st.integers(1, 2), at_height=heights, approve=st.booleans()),
     _step("end_block"),
 )
 waits = st.sampled_from((0, 0, 0, 0, 1, 7, 14, 21, 190))

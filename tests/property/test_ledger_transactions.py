@@ -93,6 +93,8 @@ messages = st.one_of(
     st.builds(txs.Kick, node, node),
     st.builds(txs.KickVote, node, node, st.booleans()),
     st.builds(txs.Withdraw, amount, wallet),
+    st.builds(txs.ProposeUpgrade, node, st.integers(0, 3), st.integers(0, 99)),
+    st.builds(txs.VoteUpgrade, node, st.integers(0, 3), st.integers(0, 99), st.booleans()),
     st.builds(txs.FileUpload, st.binary(min_size=24, max_size=26)),
     st.builds(_signed, actions, st.sampled_from((0, 2, 3, 3, 3))),
 )

@@ -6,7 +6,7 @@ from stratos.sim.runner import run, run_seed, run_seeds, shrink
 from stratos.sim.scenario import draw_scenario
 from stratos.sim.worlds import WORLDS
 
-SEEDS = {"bft": 200, "value": 200, "full": 200}
+SEEDS = {"bft": 200, "value": 200, "upgrade": 100, "full": 200}
 
 
 @pytest.mark.parametrize("world", WORLDS)

@@ -5,6 +5,7 @@ Stopping is the reverse, and never loses what was signed or committed: the log a
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ from stratos.chain.service import ChainService
 from stratos.chain.store import ChainStore
 from stratos.crypto.keyfile import load_node_key, load_wallet_key
 from stratos.crypto.keys import node_address, verify_node
-from stratos.ledger import bank, register, staking
+from stratos.ledger import bank, queries, register, rulebook, staking
 from stratos.ledger.machine import Ledger
 from stratos.ledger.signing import sign_tx
 from stratos.net.consensus_host import ConsensusHost
@@ -56,9 +57,10 @@ _log = structlog.get_logger("stratos.chain")
 
 
 def open_store(path: Path, ledger: Ledger) -> tuple[DurableState, ChainStore, Tip]:
-    """The durable state with its tip; a new one is brought to genesis first."""
+    """The durable state with its tip; a new one is brought to genesis first. UnknownRules when this program is too old."""
     genesis = ledger.genesis
     state = DurableState.open(path)
+    rulebook.require_known(state, state.height + 1, ledger.newest_rules)
     store = ChainStore(state, genesis_hash=ledger.genesis_hash)
     if store.is_new:
         branch = state.fork()
@@ -81,7 +83,7 @@ class ValidatorNode:
         self.home = home
         self.config = config
         self.key = load_node_key(home / "node.key")
-        self.ledger = Ledger(genesis)
+        self.ledger = Ledger(genesis, newest_rules=rulebook.known_rules(os.environ))
         self.pool = ThreadPoolExecutor(config.limits.signature_threads, thread_name_prefix="signatures")
         self.state, self.store, tip = open_store(home / "data" / "chain", self.ledger)
         self.mempool = Mempool(max_txs=config.limits.mempool_txs, max_bytes=config.limits.mempool_bytes)
@@ -152,11 +154,13 @@ class ValidatorNode:
             admission=self.admission,
             server=self.server,
             is_voting=lambda: self.key.address in self.replica.validators,
+            newest_rules=self.ledger.newest_rules,
         )
         self.http: HttpServer | None = None
         self._known_nodes = {
             bytes.fromhex(entry.public_key) for entry in (*config.peers, *config.meta, *config.validators)
         }
+        self._planned: rulebook.Plan | None = None
         self._started = 0.0
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -214,6 +218,9 @@ class ValidatorNode:
             "peers": status.peers,
             "mempool_txs": status.mempool_txs,
             "mempool_bytes": self.mempool.bytes,
+            "rules_version": rulebook.rules(self.state).version,
+            "newest_rules": self.ledger.newest_rules,
+            "upgrade_plan": queries.planned_upgrade(self.state),
         }
 
     def health(self) -> str | None:
@@ -261,6 +268,22 @@ class ValidatorNode:
         if any(isinstance(checked.tx.body.message, MEMBERSHIP_MESSAGES) for checked in self.application.last_executed):
             self._update_mesh()
         self.metrics.committed(txs=len(block.entries), round_number=commit.round)
+        self._look_at_plan()
+
+    def _look_at_plan(self) -> None:
+        """Say once, when it is voted, that a change of rules will stop this program."""
+        planned = rulebook.plan(self.state)
+        if planned != self._planned:
+            self._planned = planned
+            if planned is not None:
+                known = planned.version <= self.ledger.newest_rules
+                say = _log.info if known else _log.warning
+                say(
+                    "rules change is planned" if known else "rules change is planned that this program does not know",
+                    rules_version=planned.version,
+                    height=planned.height,
+                    newest_rules=self.ledger.newest_rules,
+                )
 
     def _evidence(self, proof: Evidence) -> None:
         guard("submit evidence", self._submit_evidence(proof), may_end=True)

@@ -20,6 +20,7 @@ from stratos.chain.json_forms import FormError, from_json
 from stratos.chain.openapi import ArgumentError, Endpoint, document, record
 from stratos.chain.rest_chain import ChainEndpoints
 from stratos.chain.rest_ledger import LedgerEndpoints
+from stratos.chain.rest_upgrade import upgrade_endpoints
 from stratos.chain.service import ChainService
 from stratos.ledger.errors import UNKNOWN, LedgerError
 from stratos.ledger.machine import Ledger
@@ -46,6 +47,7 @@ def add_rest(
     endpoints = (
         *ChainEndpoints(service=service, application=application, ledger=ledger).endpoints(),
         *LedgerEndpoints(application=application, ledger=ledger).endpoints(),
+        *upgrade_endpoints(application.state, ledger),
     )
     for endpoint in endpoints:
         app.router.add_get(endpoint.route or endpoint.path, _handler(endpoint), allow_head=False)

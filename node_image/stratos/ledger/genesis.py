@@ -5,7 +5,7 @@ prepays, as if each were a message. The supply is exactly what is listed; more t
 those a running network would have produced, so that the meta layer starts from the same bridge as it goes on with.
 """
 
-from stratos.ledger import bank, pot, register, sds, staking
+from stratos.ledger import bank, pot, register, rulebook, sds, staking
 from stratos.ledger.errors import INVALID, LedgerError
 from stratos.ledger.events import EFFECTIVE_DEPOSIT, META_ADMITTED, META_CREATED, RESOURCE_CREATED, UNSUSPENDED, event
 from stratos.ledger.rules import Rules
@@ -17,6 +17,7 @@ from stratos.wire.txs import Prepay
 
 def init(state: Branch, rules: Rules, genesis: Genesis) -> list[Event]:
     """Write the first state into an empty branch; LedgerError(invalid) for a genesis that cannot be."""
+    rulebook.begin_with(state, rules.rules_version)
     for account in genesis.accounts:
         bank.mint(state, bank.recipient_wallet(account.address), int(account.balance_wei))
     bank.mint(state, bank.FOUNDATION, int(genesis.foundation_wei))

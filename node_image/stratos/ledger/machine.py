@@ -2,7 +2,7 @@
 
 Pure: state, time and signers are arguments. `handle` runs one message through the very code the chain runs, and raises
 LedgerError when it refuses; the caller gives it a branch to throw away then. `deliver_tx` adds what makes a message a
-transaction: fee and sequence, kept even when the message fails. Order of a block: money that is due is released first (so
+transaction: fee and sequence, kept even when the message fails. Order of a block: rules whose height has come begin, money that is due is released first (so
 that it can be used on its day), fees and chain rewards are allocated, transactions run, due rewards mature, and at every
 10,000th block + 1 the supply is restored.
 
@@ -26,8 +26,10 @@ from stratos.ledger import (
     pot,
     register,
     rewards,
+    rulebook,
     sds,
     staking,
+    upgrades,
 )
 from stratos.ledger.context import BlockContext, EndBlock
 from stratos.ledger.errors import DUPLICATE, FEE, SEQUENCE, LedgerError
@@ -57,21 +59,29 @@ Handler = Callable[[Branch, bytes, Any, BlockContext], list[Event]]
 
 
 class Ledger:
-    """The value layer's state machine for one genesis."""
+    """The value layer's state machine for one genesis, in a program that knows rules up to `newest_rules`."""
 
-    def __init__(self, of: Genesis) -> None:
+    def __init__(self, of: Genesis, *, newest_rules: int = rulebook.NEWEST_RULES) -> None:
+        self.newest_rules = newest_rules
         self.genesis = of
         self.genesis_hash = genesis_hash(of)
         self.rules = Rules.parse(of.ledger)
         self._handlers = self._table()
 
     def init_genesis(self, state: Branch) -> list[Event]:
-        """Write the first state; the bridge events of height 0."""
+        """Write the first state; the bridge events of height 0. UnknownRules when genesis names newer rules."""
+        if self.rules.rules_version > self.newest_rules:
+            raise rulebook.UnknownRules(self.rules.rules_version, 0, self.newest_rules)
         return genesis.init(state, self.rules, self.genesis)
 
     def begin_block(self, state: Branch, context: BlockContext) -> None:
-        """Release what is due and allocate rewards of validators; `end_block` reports the events of both."""
-        events = membership.close_expired(state, self.rules, context)
+        """Change to voted rules, release what is due, allocate rewards of validators; `end_block` reports all events.
+
+        UnknownRules when this block is under rules that this program does not know.
+        """
+        rulebook.require_known(state, context.height, self.newest_rules)
+        events = upgrades.begin_block(state, context)
+        events += membership.close_expired(state, self.rules, context)
         events += register.release_due(state, context)
         events += staking.release_due(state, context)
         events += conduct.free_due(state, self.rules, context)
@@ -210,6 +220,10 @@ class Ledger:
                 state, rules, sender, message, context
             ),
             txs.Withdraw: rewards.handle_withdraw,
+            txs.ProposeUpgrade: lambda state, sender, message, context: upgrades.handle_propose(
+                state, rules, sender, message, context
+            ),
+            txs.VoteUpgrade: upgrades.handle_vote,
             txs.SetEffectiveDeposit: lambda state, _, message, __: register.handle_set_effective(state, rules, message),
             txs.Suspend: lambda state, _, message, __: register.handle_suspend(state, rules, message),
             txs.Unsuspend: lambda state, _, message, __: register.handle_unsuspend(state, rules, message),

@@ -5,9 +5,10 @@ decimals strings with 18 places, addresses stay bytes in keys for the caller to 
 LedgerError is raised where a question has no answer (no ozone left, unknown node).
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from stratos.ledger import bank, membership, pot, register, rewards, sds
+from stratos.ledger import bank, membership, pot, register, rewards, rulebook, sds, upgrades
 from stratos.ledger.errors import UNKNOWN, LedgerError
 from stratos.ledger.fixed import Fixed
 from stratos.ledger.register import META, RESOURCE, Node
@@ -144,6 +145,46 @@ def overview(reader: Reader, rules: Rules) -> dict[str, Any]:
         "L": str(market.limit_noz),
         "r": str(rules.deposit_noz_rate),
         "pools": {name: balance(reader, address) for name, address in bank.PUBLIC_POOLS.items()},
+    }
+
+
+def planned_upgrade(reader: Reader) -> dict[str, str] | None:
+    """The approved rules version that has not begun, None without one."""
+    plan = rulebook.plan(reader)
+    if plan is None:
+        return None
+    return {
+        "rules_version": str(plan.version),
+        "height": str(plan.height),
+        "approved_height": str(plan.approved_height),
+    }
+
+
+def upgrade(reader: Reader, rules: Rules, *, name: Callable[[bytes], str]) -> dict[str, Any]:
+    """Rules that hold, the plan, and every open poll with the power behind it; `name` turns node addresses into text."""
+    holding = rulebook.rules(reader)
+    polls = []
+    for _, poll in upgrades.POLLS.items(reader):
+        counted = upgrades.tally(reader, poll)
+        polls.append(
+            {
+                "rules_version": str(poll.rules_version),
+                "height": str(poll.height),
+                "proposer": name(poll.proposer),
+                "expires_ms": str(poll.expires_ms),
+                "approvals": [name(address) for address in poll.approvals],
+                "rejections": [name(address) for address in poll.rejections],
+                "approving_power": str(counted.approving),
+                "rejecting_power": str(counted.rejecting),
+                "total_power": str(counted.total),
+            }
+        )
+    return {
+        "rules_version": str(holding.version),
+        "since_height": str(holding.since_height),
+        "notice_blocks": str(rules.upgrade_notice_blocks),
+        "plan": planned_upgrade(reader),
+        "polls": polls,
     }
 
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from stratos.ledger.errors import INVALID, LedgerError
 from stratos.ledger.fixed import ONE, Fixed
-from stratos.wire.genesis import LedgerParams
+from stratos.wire.genesis import FIRST_RULES_VERSION, UPGRADE_NOTICE_BLOCKS, LedgerParams
 
 STOS = 10**18
 BASIS_POINTS = 10_000
@@ -67,6 +67,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     power_unit_wei: int
     gas_price_wei: int
     day_ms: int
+    rules_version: int
+    upgrade_notice_blocks: int
 
     @classmethod
     def parse(cls, params: LedgerParams) -> "Rules":
@@ -102,6 +104,8 @@ class Rules(Struct, frozen=True, kw_only=True):
             power_unit_wei=_positive("staking.power_unit_wei", int(staking.power_unit_wei)),
             gas_price_wei=int(params.gas_price_wei),
             day_ms=day_ms,
+            rules_version=params.rules_version or FIRST_RULES_VERSION,
+            upgrade_notice_blocks=params.upgrade_notice_blocks or UPGRADE_NOTICE_BLOCKS,
         )
 
     def stage(self, mined_wei: int) -> tuple[int, MiningStage]:

@@ -10,10 +10,11 @@ the new limit cannot cover, because L itself was computed from `outstanding` the
 
 from msgspec import Struct
 
-from stratos.ledger import bank
-from stratos.ledger.errors import DUPLICATE, OZONE_LIMIT, LedgerError
+from stratos.ledger import bank, rulebook
+from stratos.ledger.errors import DUPLICATE, INVALID, OZONE_LIMIT, LedgerError
 from stratos.ledger.events import OZONE_BOUGHT, event
 from stratos.ledger.fixed import Fixed
+from stratos.ledger.rulebook import EMPTY_PREPAY_REFUSED
 from stratos.ledger.rules import Rules
 from stratos.state import AmountTable, Branch, Reader, Table
 from stratos.wire.block import Event
@@ -133,6 +134,9 @@ def handle_prepay(state: Branch, sender: bytes, message: Prepay) -> list[Event]:
     amount = bank.positive(message.amount_wei, "the prepaid amount")
     beneficiary = bank.recipient_wallet(message.beneficiary)
     bought = buy(state, sender, amount)
+    if bought == 0 and rulebook.rules(state).has(EMPTY_PREPAY_REFUSED):
+        one = price(market(state)).trunc()
+        raise LedgerError(INVALID, f"{amount} wei would buy 0 noz, one costs about {one} wei; prepay more")
     return [event(OZONE_BOUGHT, beneficiary=beneficiary, noz=bought, sender=sender, amount=amount)]
 
 

@@ -1,13 +1,20 @@
-"""What a meta node keeps beside its state: the block log, written with the state of the same block in one synced batch."""
+"""What a meta node keeps beside its state: the block log, written with the state of the same block in one synced batch.
+
+The store also says by which version of the meta layer's rules its log was made (none: version 1), so that a program with other
+rules refuses it instead of going on with it differently.
+"""
 
 from stratos.bft.height import Tip, genesis_tip
 from stratos.bft.validator_set import ValidatorSet
 from stratos.meta.application import Execution
-from stratos.net.block_log import BlockLog
+from stratos.net.block_log import BlockLog, StoreMismatch
 from stratos.state import Branch, State
 from stratos.wire.block import Block, Commit, CommittedBlock, ValidatorChange
 from stratos.wire.genesis import Genesis
 
+META_RULES = b"1"
+"""Version of the meta layer's rules that this program applies."""
+_RULES = b"meta_rules"
 MAX_CHANGES = 1_000
 """Authority changes in one answer."""
 
@@ -18,6 +25,12 @@ class MetaStore:
     def __init__(self, state: State, *, genesis: Genesis, genesis_hash: bytes) -> None:
         self._state = state
         self._genesis = genesis
+        found = state.extra(_RULES)
+        if found not in (None, META_RULES):
+            raise StoreMismatch(
+                f"the meta store was made with meta rules version {found.decode(errors='replace')!r} and this program "
+                f"applies {META_RULES.decode()!r}; start it with the image that wrote it, or a newer one"
+            )
         self._log = BlockLog(state, genesis_hash=genesis_hash)
         self._first: dict[bytes, bytes] = {}
         """Records of the log's beginning, written with the first block."""
@@ -33,7 +46,7 @@ class MetaStore:
     def begin(self, authorities: ValidatorSet) -> None:
         """Remember the authorities of a log's beginning; without effect on one that has begun."""
         if self._log.is_new:
-            self._first = self._log.first_records(authorities)
+            self._first = {**self._log.first_records(authorities), _RULES: META_RULES}
 
     def persist(
         self, branch: Branch, block: Block, commit: Commit, _execution: Execution, following: ValidatorSet

@@ -3,7 +3,8 @@
 Entries are u32 length | u32 CRC-32 | msgpack record. An entry is in the kernel before the step it pays for is sent (so
 `kill -9` loses nothing), and on disk a moment later: one thread syncs for everybody, and `sync` waits for it where an
 acknowledgement must outlive a power cut. A torn tail is cut off at start. When most of it is history, the live
-accounts are written anew beside it and renamed over it.
+accounts are written anew beside it and renamed over it. The first line is its kind and version (`wire.file_head`): entries of a
+version that this program does not know must not be taken for a torn tail. A journal without that line is of version 1 too.
 
 On a full disk nothing is half written: an entry that does not fit is taken back whole, so that entries after it are
 still found at the next start. Entries that something waits for (`append`) are refused then; those that only tell what has
@@ -22,8 +23,12 @@ import msgspec
 from msgspec import Struct
 
 from stratos.resource.store import StoreError
+from stratos.wire.file_head import file_head, records_start
 from stratos.wire.receipts import DownloadTask, Receipt
 
+JOURNAL_VERSION = 1
+_KIND = "receipts-journal"
+_FIRST_LINE = file_head(_KIND, JOURNAL_VERSION)
 _HEAD = struct.Struct(">II")
 MAX_RECORD_BYTES = 1 << 20
 SYNC_SECONDS = 0.2
@@ -101,8 +106,8 @@ def pack(record: Record) -> bytes:
 
 
 def unpack(data: bytes) -> Iterator[tuple[Record, int]]:
-    """(record, end offset) of every whole entry up to the first torn or damaged one."""
-    offset = 0
+    """(record, end offset) of every whole entry up to the first torn or damaged one; the first line is skipped."""
+    offset = len(_FIRST_LINE) if data.startswith(_FIRST_LINE) else 0
     while len(data) - offset >= _HEAD.size:
         length, crc = _HEAD.unpack_from(data, offset)
         start = offset + _HEAD.size
@@ -118,7 +123,7 @@ def unpack(data: bytes) -> Iterator[tuple[Record, int]]:
 
 
 class Journal:
-    """The open journal. `append` from any thread."""
+    """The open journal; UnknownVersion when it is of another version, untouched then. `append` from any thread."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -126,8 +131,9 @@ class Journal:
         self._changed = threading.Condition(self._lock)
         self._synced = threading.Condition(self._lock)
         data = path.read_bytes() if path.exists() else b""
+        start = records_start(data, kind=_KIND, version=JOURNAL_VERSION, path=path)
         self.records: list[Record] = []
-        whole = 0
+        whole = start or 0
         for record, end in unpack(data):
             self.records.append(record)
             whole = end
@@ -136,12 +142,12 @@ class Journal:
         os.ftruncate(self._descriptor, whole)
         os.lseek(self._descriptor, whole, os.SEEK_SET)
         self.size = whole
+        self._waiting = b"" if start is not None else _FIRST_LINE
+        """Noted, and not written yet: it goes before the next entry."""
         self._written = 0
         self._durable = 0
         self._closing = False
         self._failure: OSError | None = None
-        self._waiting = b""
-        """Noted, and not written yet."""
         self._thread = threading.Thread(target=self._sync_loop, name="journal-sync", daemon=True)
         self._thread.start()
 
@@ -203,6 +209,7 @@ class Journal:
                 raise JournalError(_sentence(error)) from error
             # From the rename on the new file is the journal, whatever happens to the folder's sync.
             old, self._descriptor, self.size = self._descriptor, descriptor, size
+            self._waiting = self._waiting.removeprefix(_FIRST_LINE)
             os.close(old)
             try:
                 _sync_folder(self.path.parent)
@@ -215,8 +222,7 @@ class Journal:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         size = 0
         try:
-            for record in records:
-                data = pack(record)
+            for data in (_FIRST_LINE, *map(pack, records)):
                 size += len(data)
                 view = memoryview(data)
                 while len(view):

@@ -1,7 +1,8 @@
 """Slices on disk, named by their digest (`resource.pieces`): a slice is there whole and durable, or it is not there.
 
 Layout: `slices/<1 hex>/<hex>` (16 folders, because each one that a batch touches costs it a directory sync), `incoming/`
-(being written; emptied at start), `quarantine/`, `spare/`.
+(being written; emptied at start), `quarantine/`, `spare/`, and `version`: a store whose version is not `STORE_VERSION` is refused
+untouched, since slices of another format would otherwise pass for damaged ones. A store without that file is of this version.
 A slice file is its bytes, then the hashes of its 64 KiB pieces (which lead to its name), then a footer (magic, length), so
 one file and one fdatasync hold everything a proof needs. A writer hashes as bytes pass; `commit` does fdatasync, rename, directory
 fsync, in this order, for many slices at once, and only then may anybody be told.
@@ -25,9 +26,11 @@ from pathlib import Path
 from blake3 import blake3
 
 from stratos.resource.pieces import PIECE, SliceHashes, piece_count, slice_digest
+from stratos.wire.file_head import unknown_version
 from stratos.wire.limits import MIB, SLICE_BYTES
 
 MAGIC = b"STSLICE2"
+STORE_VERSION = "2"
 _FOOTER = struct.Struct(">8sQ")
 SPARE_MIN_BYTES = 1 * MIB
 MAX_SPARES = 8
@@ -177,6 +180,7 @@ class SliceStore:
         self._cache: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
         self._folders: dict[str, int] = {}
         self._syncers: ThreadPoolExecutor | None = None
+        _check_version(root / "version")
         for name in ("slices", "incoming", "quarantine", "spare"):
             (root / name).mkdir(parents=True, exist_ok=True)
         self._load()
@@ -533,3 +537,24 @@ def _pieces_match(data: memoryview, hashes: Sequence[bytes]) -> bool:
     return all(
         blake3(data[at * PIECE : (at + 1) * PIECE]).digest() == expected for at, expected in enumerate(hashes)
     ) and len(hashes) == piece_count(len(data))
+
+
+def _check_version(path: Path) -> None:
+    """Refuse a store of another version (UnknownVersion); write the version of one that has none."""
+    try:
+        found = path.read_text(errors="replace").strip()
+    except FileNotFoundError:
+        found = ""
+    if found == STORE_VERSION:
+        return
+    if found:
+        raise unknown_version(path.parent, "the slice store", found, STORE_VERSION)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    try:
+        fresh.write_text(f"{STORE_VERSION}\n")
+        os.replace(fresh, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        fresh.unlink(missing_ok=True)  # a full disk must not keep a holder from serving; the next start writes it

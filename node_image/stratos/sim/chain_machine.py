@@ -16,7 +16,7 @@ from stratos.chain.admission import Admission, Checked, Rejected, check_tx
 from stratos.chain.application import ChainApplication
 from stratos.chain.mempool import Mempool, MempoolError
 from stratos.chain.store import ChainStore
-from stratos.ledger import bank, staking
+from stratos.ledger import bank, rulebook, staking
 from stratos.ledger.errors import LedgerError
 from stratos.ledger.machine import Ledger
 from stratos.state import State
@@ -62,7 +62,12 @@ class ChainMachine:
     def state_root(self) -> bytes:
         return self.state.root
 
+    def install(self, ledger: Ledger) -> None:
+        """Another program takes over this store at the node's next start."""
+        self._ledger = ledger
+
     def _open(self) -> ChainApplication:
+        rulebook.require_known(self.state, self.state.height + 1, self._ledger.newest_rules)
         store = ChainStore(self.state, genesis_hash=self._ledger.genesis_hash)
         tip: Tip = store.tip() or genesis_tip(
             time_ms=self._ledger.genesis.time_ms,

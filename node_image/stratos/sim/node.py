@@ -2,7 +2,8 @@
 
 Effects are done one by one, and a crash may fall between any two of them: the synced log, a random part of the
 unsynced one and the store survive, all else is gone. Application work goes through one queue per node, in order, each
-piece taking a drawn time, as with a worker thread. Liars are subclasses in `liars`.
+piece taking a drawn time, as with a worker thread. A program that does not know the rules of the next block halts, and stays down
+until another one is installed. Liars are subclasses in `liars`.
 """
 
 import random
@@ -16,6 +17,7 @@ from stratos.bft.height import Tip
 from stratos.bft.replica import Replica
 from stratos.bft.validator_set import ValidatorSet
 from stratos.crypto.keys import NodeKey
+from stratos.ledger.rulebook import UnknownRules
 from stratos.sim.clock import Clock
 from stratos.sim.faults import Crash
 from stratos.sim.machine import Machine
@@ -59,6 +61,8 @@ class SimNode:
         self.replica: Replica | None = None
         self.blocks: dict[int, CommittedBlock] = {}
         """The store: durable."""
+        self.halted: UnknownRules | None = None
+        """Why the program ended by itself, until another one is started."""
         self._cluster = cluster
         self._genesis = genesis
         self._sets = {
@@ -99,7 +103,12 @@ class SimNode:
                 validators=self._sets[height + 1],
                 next_validators=self._sets[height + 2],
             )
-        self.machine.restart(height)
+        try:
+            self.machine.restart(height)
+        except UnknownRules as error:
+            self.halted = error
+            return
+        self.halted = None
         self._life += 1
         self.replica = self._cluster.make_replica(self, tip)
         self.feed(events.Start(bytes(self._synced)))
@@ -114,7 +123,15 @@ class SimNode:
         """Die now, come up again after `down` seconds."""
         if self.replica is None:
             return
-        survivors = self._cluster.rng.randint(0, len(self._unsynced))
+        self._go_down(self._cluster.rng.randint(0, len(self._unsynced)))
+        self._cluster.clock.after(down, self.revive)
+
+    def _halt(self, error: UnknownRules) -> None:
+        """End as the program does on its own: whatever it wrote is kept."""
+        self.halted = error
+        self._go_down(len(self._unsynced))
+
+    def _go_down(self, survivors: int) -> None:
         self._synced += self._unsynced[:survivors]
         self._unsynced.clear()
         self.replica = None
@@ -122,9 +139,9 @@ class SimNode:
         self._timers.clear()
         self._queue.clear()
         self._cluster.went_down(self)
-        self._cluster.clock.after(down, self._revive)
 
-    def _revive(self) -> None:
+    def revive(self) -> None:
+        """Come up unless already up."""
         if self.replica is None:
             self.start()
 
@@ -212,7 +229,10 @@ class SimNode:
         def finish() -> None:
             if self._life != life:
                 return
-            self._queue[0]()
+            try:
+                self._queue[0]()
+            except UnknownRules as error:
+                self._halt(error)
             if self._life == life:
                 self._queue.popleft()
                 if self._queue:

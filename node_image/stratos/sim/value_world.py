@@ -11,6 +11,7 @@ from collections.abc import Callable
 from stratos.bft.events import Evidence
 from stratos.ledger import bank
 from stratos.ledger.machine import Ledger
+from stratos.ledger.rulebook import NEWEST_RULES
 from stratos.sim.chain_machine import ChainMachine
 from stratos.sim.clock import START_WALL_MS, Clock
 from stratos.sim.cluster import FAST, Cluster, sim_key
@@ -67,13 +68,17 @@ class ValueLayer:
         parts: Parts,
         violations: Violations,
         tracer: Tracer,
+        known_rules: Callable[[int], int] = lambda _index: NEWEST_RULES,
     ) -> None:
+        """`known_rules(index)`: newest version of the ledger's rules that the program of a node applies."""
         self.genesis = genesis
         self.ledger = Ledger(genesis)
         self.scenario = scenario
         self.violations = violations
-        first = ChainMachine(self.ledger)
-        machines = [first, *(ChainMachine(self.ledger) for _ in scenario.membership.weights[1:])]
+        machines = [
+            ChainMachine(Ledger(genesis, newest_rules=known_rules(index)))
+            for index in range(len(scenario.membership.weights))
+        ]
         self.cluster = Cluster(
             clock,
             name="value",
@@ -86,7 +91,7 @@ class ValueLayer:
             violations=violations,
             core=parts.core,
             params=genesis.value_consensus,
-            validators=first.validators.validators,
+            validators=machines[0].validators.validators,
             trace=tracer,
             genesis_time_ms=genesis.time_ms,
         )

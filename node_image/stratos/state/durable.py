@@ -37,7 +37,8 @@ class DurableState(State):
             self._database.put(_VERSION, STORE_VERSION, self._synced)
         elif version != STORE_VERSION:
             raise StateError(
-                f"{path} has store version {version!r}, this program reads {STORE_VERSION!r}; use the matching program"
+                f"{path} has store version {version.decode(errors='replace')!r} and this program reads "
+                f"{STORE_VERSION.decode()!r}; start it with the image that wrote it, or a newer one"
             )
         self._load()
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 from blake3 import blake3
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from stratos.wire import limits
 from stratos.wire.codec import encode
@@ -26,6 +26,10 @@ from stratos.wire.scalars import (
 )
 
 GENESIS_VERSION = 1
+FIRST_RULES_VERSION = 1
+UPGRADE_NOTICE_BLOCKS = 10
+LATER_LEDGER_PARAMS = {"rules_version": FIRST_RULES_VERSION, "upgrade_notice_blocks": UPGRADE_NOTICE_BLOCKS}
+"""Defaults of the ledger parameters that are left out of a genesis which has them."""
 Decimal18 = Annotated[str, Meta(pattern=r"^[0-9]{1,12}(\.[0-9]{1,18})?$", max_length=32)]
 
 
@@ -76,7 +80,10 @@ class StakingParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class LedgerParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All ledger parameters."""
+    """All ledger parameters.
+
+    Parameters that came after the first networks are left out of the bytes while they have their default, so that the
+    genesis hash of a network made before them stays what it is."""
 
     pot: PotParams = PotParams()
     register: RegisterParams = RegisterParams()
@@ -84,6 +91,15 @@ class LedgerParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     staking: StakingParams = StakingParams()
     gas_price_wei: Amount = str(10**9)
     day_seconds: Annotated[int, Meta(ge=1)] = 86_400
+    rules_version: Annotated[int, Meta(ge=1, le=2**31 - 1)] | UnsetType = UNSET
+    """Version of the ledger's rules from the first block on; left out: `FIRST_RULES_VERSION`."""
+    upgrade_notice_blocks: Annotated[int, Meta(ge=1, le=2**31 - 1)] | UnsetType = UNSET
+    """How far ahead the height of new rules must be when it is proposed; left out: `UPGRADE_NOTICE_BLOCKS`."""
+
+    def __post_init__(self) -> None:
+        for name, default in LATER_LEDGER_PARAMS.items():
+            if getattr(self, name) == default:
+                structs.force_setattr(self, name, UNSET)
 
 
 class MetaParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

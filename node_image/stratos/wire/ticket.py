@@ -25,8 +25,8 @@ from stratos.wire.scalars import Amount, Count, Ed25519Public, Ed25519Signature,
 TICKET_VERSION = 1
 TICKET_PREFIX = "stratosticket1"
 TAG_TICKET = b"ticket"
-MAX_TICKET_BYTES = 6 * 1024
-MAX_TICKET_TEXT = 9 * 1024
+MAX_TICKET_BYTES = 8 * 1024
+MAX_TICKET_TEXT = 12 * 1024
 MAX_SEEDS = 8
 _CHECK_BYTES = 4
 
@@ -65,6 +65,8 @@ class TicketBody(Struct, frozen=True, array_like=True):
     genesis_hash: Hash32
     role: Role
     tier: Annotated[int, Meta(ge=0, le=3)]
+    hardware_permille: Annotated[int, Meta(ge=1, le=1_000)]
+    """How much of the recommended hardware of role and tier the machine must have."""
     grant_wei: Amount
     uses: Annotated[int, Meta(ge=1, le=10_000)]
     issued_ms: TimeMs
@@ -92,8 +94,10 @@ def sign_ticket(key: NodeKey, body: TicketBody) -> Ticket:
 
 
 def dump_ticket(ticket: Ticket) -> str:
-    """The text form, one line."""
+    """The text form, one line; raises TicketError when names and addresses are so long that nobody could read it."""
     payload = encode(ticket)
+    if len(payload) > MAX_TICKET_BYTES:
+        raise TicketError(f"the ticket has {len(payload)} bytes, allowed are {MAX_TICKET_BYTES}; name fewer seeds")
     checked = payload + blake3(payload).digest()[:_CHECK_BYTES]
     return TICKET_PREFIX + base64.urlsafe_b64encode(checked).rstrip(b"=").decode("ascii")
 

@@ -14,9 +14,11 @@ from stratos.wire.codec import encode
 from stratos.wire.scalars import (
     Address,
     Amount,
+    Count,
     Ed25519Public,
     Ed25519Signature,
     Hash32,
+    Height,
     Name,
     Uint,
     WalletPublic,
@@ -149,6 +151,24 @@ class Withdraw(Struct, frozen=True, array_like=True, tag="withdraw"):
     recipient: Address
 
 
+class ProposeUpgrade(Struct, frozen=True, array_like=True, tag="propose_upgrade"):
+    """Propose that rules `rules_version` hold from block `height` on, by the operator of a voting validator. The version that
+    holds already, with height 0, proposes to cancel the plan."""
+
+    validator: Address
+    rules_version: Count
+    height: Height
+
+
+class VoteUpgrade(Struct, frozen=True, array_like=True, tag="vote_upgrade"):
+    """Vote on a proposed upgrade, by the operator of a voting validator."""
+
+    validator: Address
+    rules_version: Count
+    height: Height
+    approve: bool
+
+
 class SetEffectiveDeposit(Struct, frozen=True, array_like=True, tag="set_effective_deposit"):
     """Activate a resource node: make `amount_wei` of its deposit effective and lift the suspension."""
 
@@ -235,6 +255,8 @@ Message = (
     | Leave
     | VolumeReport
     | FileUpload
+    | ProposeUpgrade
+    | VoteUpgrade
     | AnnounceValidator
 )
 

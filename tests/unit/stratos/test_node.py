@@ -2,17 +2,20 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from stratos.ledger.rulebook import NEWEST_RULES, RulesSettingError, UnknownRules
 from stratos.net.block_log import StoreMismatch
 from stratos.net.rpc import PortInUse
 from stratos.node import EXIT_DUTY, EXIT_ENVIRONMENT, EXIT_INPUT, EXIT_STOPPED, DutyFailed, explain, main
 from stratos.state.state import StateError
 from stratos.wire.config import ConfigError
+from stratos.wire.file_head import UnknownVersion
 
 
 def test_preloading_opens_no_thread_socket_loop_or_file() -> None:
@@ -45,7 +48,10 @@ def test_preloading_opens_no_thread_socket_loop_or_file() -> None:
         (PermissionError(errno.EACCES, "Permission denied", "/x/data"), EXIT_ENVIRONMENT, "/x/data"),
         (ConfigError("config.json has no field name"), EXIT_INPUT, "no field name"),
         (StoreMismatch("the store is of network a"), EXIT_INPUT, "of network"),
-        (StateError("store has store version b'9', this program reads b'1'"), EXIT_INPUT, "store version"),
+        (StateError("data/chain has store version '9' and this program reads '1'"), EXIT_INPUT, "store version"),
+        (UnknownVersion("data/wal has version 9"), EXIT_INPUT, "has version 9"),
+        (UnknownRules(3, 70, 2), EXIT_INPUT, "install an image with rules version >= 3"),
+        (RulesSettingError("STRATOS_RULES_UP_TO is 'x'"), EXIT_INPUT, "STRATOS_RULES_UP_TO"),
         (StateError("cannot open the store; is another process using it?"), EXIT_ENVIRONMENT, "another process"),
         (ValueError("a bug"), EXIT_DUTY, "ValueError: a bug"),
     ],
@@ -89,3 +95,21 @@ def test_a_command_line_without_a_command_is_refused() -> None:
     with pytest.raises(SystemExit) as ended:
         main([])
     assert ended.value.code == EXIT_INPUT
+
+
+@pytest.mark.parametrize(
+    ("up_to", "code", "words"), [("", 0, f"ledger rules {NEWEST_RULES}\n"), ("1", 0, "ledger rules 1\n"), ("x", 2, "")]
+)
+def test_the_version_names_the_newest_rules(up_to: str, code: int, words: str) -> None:
+    """`stratosd --version` says what the program applies, as far as it may claim to."""
+    done = subprocess.run(
+        [sys.executable, "-m", "stratos.node", "--version"],
+        env={**os.environ, "STRATOS_RULES_UP_TO": up_to},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == code
+    assert words in done.stdout
+    assert ("STRATOS_RULES_UP_TO is 'x'" in done.stderr) == (code == 2)

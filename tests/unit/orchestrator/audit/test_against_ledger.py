@@ -14,6 +14,7 @@ from orchestrator.replay.runner import Runner
 from orchestrator.replay.script import parse_script
 from stratos.ledger import bank, pot, queries, sds
 from stratos.ledger.context import BlockContext
+from stratos.ledger.events import event
 from stratos.state import Branch
 from stratos.wire import txs
 
@@ -186,3 +187,37 @@ def test_a_scripted_history_reaches_every_kind_of_step() -> None:
     results = run.run()
     assert [result.get("error") for result in results if not result["ok"]] == []
     assert run.findings == [] and run.reports == 4
+
+
+def test_the_oracle_changes_rules_at_the_voted_height() -> None:
+    """Dust bought nothing before the height; after it the ledger refuses it, and the oracle knows why there is none."""
+    dust = {"do": "prepay", "from": "alice", "amount": "1"}
+    votes = [
+        {"do": "propose_upgrade", "validator": "v1", "rules_version": 2, "at_height": 20},
+        {"do": "vote_upgrade", "validator": "v2", "rules_version": 2, "at_height": 20},
+        {"do": "vote_upgrade", "validator": "v3", "rules_version": 2, "at_height": 20},
+    ]
+    validators = [{"name": f"v{number}", "stake": str(STOS)} for number in (1, 2, 3)]
+    run = AuditedRun(
+        script([*votes, dust, {**dust, "height": 20}, {**dust, "amount": str(STOS)}], validators=validators)
+    )
+    assert [result["ok"] for result in run.run()] == [True, True, True, True, False, True]
+    assert run.findings == []
+    assert run.oracle.rules_version == 2
+
+
+def test_a_chain_that_sells_nothing_under_newer_rules_is_found() -> None:
+    """Under version 2 no prepay may buy 0 noz; a version this audit does not know is a finding, not a guess."""
+    run = AuditedRun(script([]))
+    approved = event("upgrade_approved", rules_version=2, at_height=5)
+    sold = event("ozone_bought", beneficiary=b"a" * 20, noz=0, sender=b"a" * 20, amount=1)
+    book, oracle = run.book, run.oracle
+    assert list(oracle.walk(book.follow(2, [approved, sold], {}))) == []
+    [found] = oracle.walk(book.follow(5, [sold], {}))
+    assert (found.expected, found.found, found.what) == ("refused", "0", "noz bought at height 5 under rules version 2")
+    cancelled = [event("upgrade_approved", rules_version=9, at_height=8), event("upgrade_cancelled", rules_version=2)]
+    assert list(oracle.walk(book.follow(7, cancelled, {}))) == []
+    assert list(oracle.walk(book.follow(8, [], {}))) == []
+    assert list(oracle.walk(book.follow(9, cancelled[:1], {}))) == []
+    [unknown] = oracle.walk(book.follow(10, [], {}))
+    assert (unknown.expected, unknown.found) == ("at most 2", "9")

@@ -91,8 +91,8 @@ def test_progress_fits_the_terminal_and_leaves_no_rest(tmp_path: Path) -> None:
     broken.write_text("all: {hosts: {a: }}")
     ours, theirs = pty.openpty()
     program = (
-        "import sys; from orchestrator.cli import up; from orchestrator.cli.main import main; "
-        f"up._say('x' * 500); sys.exit(main(['up', '-i', {str(broken)!r}]))"
+        "import sys; from orchestrator.cli.telling import Teller; from orchestrator.cli.main import main; "
+        f"Teller()('x' * 500); sys.exit(main(['up', '-i', {str(broken)!r}]))"
     )
     with os.fdopen(ours, "rb", buffering=0) as terminal:
         run = subprocess.run(

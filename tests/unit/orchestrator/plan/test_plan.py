@@ -8,7 +8,10 @@ from msgspec import structs
 from orchestrator.errors import BadInput
 from orchestrator.plan.diff import difference
 from orchestrator.plan.keys import KeyRing, complete_ring
-from orchestrator.plan.plan import Existing, Outcome
+from orchestrator.plan.plan import Existing, Outcome, OutsideNetwork
+from orchestrator.testnet.folder import endpoints_of, files_of
+from orchestrator.topology.raw import RawHost, RawInventory, RawValue
+from orchestrator.topology.topology import Topology, topology_of
 from stratos.crypto.keys import node_address
 from stratos.wire.config import NodeConfig
 from tests.unit.orchestrator.plan.conftest import Planner, counter, topology
@@ -17,7 +20,7 @@ from tests.unit.orchestrator.plan.conftest import Planner, counter, topology
 def kept(outcome: Outcome) -> Existing:
     """What the next run finds."""
     placed = frozenset(node.name for node in (*outcome.plan.nodes, *outcome.plan.leaving))
-    return Existing(outcome.ring, outcome.plan, outcome.genesis, placed=placed)
+    return Existing(outcome.ring, outcome.plan, outcome.genesis, homes=placed)
 
 
 def configs(outcome: Outcome) -> dict[str, NodeConfig | None]:
@@ -128,7 +131,7 @@ def test_a_node_that_leaves_keeps_its_ports_until_it_is_gone(planner: Planner) -
     for outcome in (second, third):
         assert [node.name for node in outcome.plan.leaving] == ["r2"]
         assert outcome.plan.ports.nodes["r2"] == first.plan.ports.nodes["r2"] != outcome.plan.ports.nodes["r5"]
-    gone = planner(swapped, structs.replace(kept(third), placed=frozenset({"r1"})))
+    gone = planner(swapped, structs.replace(kept(third), homes=frozenset({"r1"})))
     assert gone.plan.leaving == ()
     assert "r2" not in gone.plan.ports.nodes
 
@@ -216,3 +219,51 @@ def test_secrets_are_not_in_reprs(planner: Planner) -> None:
     secrets = [secret for node in outcome.ring.nodes.values() for secret in (node.node_seed, node.owner_secret)]
     shown = repr(outcome)
     assert not any(secret in shown for secret in secrets)
+
+
+def test_the_first_meta_node_serves_the_faucet(planner: Planner) -> None:
+    """It alone is given the faucet's key and limits; the others' files say nothing about a faucet."""
+    outcome = planner(topology(everywhere={"stratos_faucet_open_stos": 7}))
+    faucets = {node.name: node.config.faucet for node in outcome.plan.nodes if node.config.faucet is not None}
+    assert list(faucets) == ["m1"]
+    assert faucets["m1"] is not None
+    assert faucets["m1"].open_wei == str(7 * 10**18)
+    assert faucets["m1"].coordinator == outcome.ring.coordinator_key().public_key.hex()
+    files = {home.name: home.files for home in files_of(outcome.plan, outcome.ring, outcome.genesis)}
+    assert [name for name, content in files.items() if "faucet.key" in content] == ["m1"]
+    assert [name for name, content in files.items() if b"faucet" in content["config.json"]] == ["m1"]
+    refused = planner(topology(everywhere={"stratos_faucet": False})).plan
+    assert [node.name for node in refused.nodes if node.config.faucet is not None] == []
+
+
+def _participant(outcome: Outcome) -> tuple[Topology, Existing]:
+    values = {"stratos_network": RawValue("mine.network", "all")}
+    mine = topology_of(RawInventory("mine.yml", (RawHost("r1", ("resource",), "local", "", values),)))
+    return mine, Existing(outside=OutsideNetwork(outcome.genesis, endpoints_of(outcome.plan)))
+
+
+def test_a_participants_node_knows_the_network_of_others(planner: Planner) -> None:
+    """It registers itself though its name is in the genesis, talks to the others' validators and meta nodes, and gets
+    neither their standard wallets nor a coordinator's key."""
+    theirs = planner(topology())
+    mine, existing = _participant(theirs)
+    outcome = planner(mine, existing)
+    [node] = outcome.plan.nodes
+    assert (node.registers, node.config.deposit_wei) == (True, str(800 * 10**18))
+    assert [peer.name for peer in node.config.validators] == ["v1", "v2", "v3", "v4"]
+    assert [peer.name for peer in node.config.meta] == ["m1", "m2", "m3", "m4"]
+    assert outcome.genesis == theirs.genesis
+    assert (list(outcome.ring.wallets), outcome.ring.coordinator) == (["user"], "")
+    assert {one.name for one in endpoints_of(outcome.plan).meta} == {"m1", "m2", "m3", "m4"}
+    again = planner(mine, Existing(outcome.ring, outcome.plan, outcome.genesis, None, existing.outside))
+    assert again.plan == outcome.plan
+
+
+def test_a_participant_is_not_moved_to_another_network(planner: Planner) -> None:
+    """The folder of one network refuses the genesis of the next one."""
+    mine, existing = _participant(planner(topology()))
+    outcome = planner(mine, existing)
+    assert existing.outside is not None
+    other = structs.replace(existing.outside, genesis=structs.replace(outcome.genesis, time_ms=1))
+    with pytest.raises(BadInput, match="another genesis"):
+        planner(mine, Existing(outcome.ring, outcome.plan, outcome.genesis, None, other))

@@ -147,6 +147,8 @@ def test_every_step_of_the_contract_is_known() -> None:
         "kick_vote",
         "delegate",
         "undelegate",
+        "propose_upgrade",
+        "vote_upgrade",
         "end_block",
         "query",
     }

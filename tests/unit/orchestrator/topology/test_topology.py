@@ -314,3 +314,29 @@ def test_an_unreadable_inventory_is_one_sentence(
         read_topology(path, cache=tmp_path / "cache")
     assert said in str(caught.value) and "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
+
+
+def test_a_participants_inventory_may_have_empty_groups(read: Read) -> None:
+    """With a network of others one node is enough, and its folder is looked for beside the inventory."""
+    topology = read(
+        """
+        all:
+          vars: {ansible_connection: local, stratos_network: net.network}
+          children: {resource: {hosts: {mine: }}}
+        """
+    )
+    assert [node.name for node in topology.nodes] == ["mine"]
+    assert topology.network.endswith("/net.network")
+    assert topology.warnings == ()
+
+
+def test_one_node_serves_the_faucet(read: Read, problems: Callable[[str], tuple[Problem, ...]]) -> None:
+    """The one that is named, or the first that does not refuse; two are a mistake, and so is one in a network of others."""
+    named = SMALL.replace("meta: {hosts: {m1: }}", "meta: {hosts: {m1: , m2: {stratos_faucet: true}}}")
+    assert [node.name for node in read(named).nodes if node.faucet] == ["m2"]
+    refused = SMALL.replace("meta: {hosts: {m1: }}", "meta: {hosts: {m1: {stratos_faucet: false}, m2: }}")
+    assert [node.name for node in read(refused).nodes if node.faucet] == ["m2"]
+    two = SMALL.replace(
+        "meta: {hosts: {m1: }}", "meta: {hosts: {m1: {stratos_faucet: true}, m2: {stratos_faucet: true}}}"
+    )
+    assert [(one.host, one.variable) for one in problems(two)] == [("host m2", "stratos_faucet")]

@@ -17,6 +17,7 @@ from stratos.chain.store import ChainStore
 from stratos.crypto.keys import NodeKey, WalletKey
 from stratos.ledger import bank, staking
 from stratos.ledger.machine import Ledger
+from stratos.ledger.rulebook import NEWEST_RULES
 from stratos.ledger.signing import sign_tx
 from stratos.state import State
 from stratos.wire.block import EMPTY_COMMIT, PRECOMMIT, Block, Commit, PrecommitSignature
@@ -59,7 +60,8 @@ def checked(wallet: int, message: Message, sequence: int) -> CheckedTx:
 class Chain:
     """One application on a state in memory; `step` commits one block signed by all four validators."""
 
-    def __init__(self, state: State | None = None) -> None:
+    def __init__(self, state: State | None = None, *, newest_rules: int = NEWEST_RULES) -> None:
+        ledger = Ledger(GENESIS, newest_rules=newest_rules)
         self.state = State() if state is None else state
         self.store = ChainStore(self.state, genesis_hash=LEDGER.genesis_hash)
         if self.store.is_new:
@@ -73,7 +75,7 @@ class Chain:
         )
         self.mempool = Mempool()
         self.application = ChainApplication(
-            ledger=LEDGER,
+            ledger=ledger,
             state=self.state,
             store=self.store,
             tip=self.tip,

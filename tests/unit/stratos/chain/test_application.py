@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stratos.bft.blocks import entries_root, header_hash
 from stratos.chain.store import ChainStore
-from stratos.ledger import bank
+from stratos.ledger import bank, rulebook
 from stratos.ledger.events import event
 from stratos.ledger.roots import bridge_root
 from stratos.net.block_log import StoreMismatch
@@ -25,7 +25,7 @@ from stratos.wire.limits import (
     MAX_VALIDATORS,
 )
 from stratos.wire.metalog import ChainBlock
-from stratos.wire.txs import Prepay, Send
+from stratos.wire.txs import Prepay, ProposeUpgrade, Send, VoteUpgrade
 
 
 def follow(builders: Any, other: Any, block: Block) -> None:
@@ -263,3 +263,27 @@ def test_money_is_conserved_and_both_sides_agree_on_random_transfers(
         assert bank.supply(one.state) == supply
     total = sum(amount for _, amount in bank.BALANCES.items(one.state))
     assert total == supply
+
+
+def test_an_application_without_the_rules_of_a_block_neither_proposes_nor_verifies_it(builders: Any) -> None:
+    """Up to the height both programs make the same blocks; there the old one raises and keeps the state it has, with which
+    the new one goes on."""
+    old, new = builders.Chain(newest_rules=1), builders.Chain()
+    first, *others = (key.address for key in builders.NODES[:3])
+    votes = [ProposeUpgrade(first, 2, 12), *(VoteUpgrade(other, 2, 12, approve=True) for other in others)]
+    signed = [builders.checked(0, vote, sequence) for sequence, vote in enumerate(votes)]
+    old.add(*signed)
+    follow(builders, old, new.step(*signed))
+    assert rulebook.plan(old.state) == rulebook.Plan(2, 12, 1)
+    while new.application.height < 11:
+        follow(builders, old, new.step())
+    block = new.step()
+    assert block.header.height == 12
+    for attempt in (lambda: old.application.verify(block), lambda: old.application.propose(old.template())):
+        with pytest.raises(rulebook.UnknownRules, match=r"version 2 holds from height 12 on .* rules version >= 2"):
+            attempt()
+    assert (old.application.height, rulebook.rules(old.state).version) == (11, 1)
+    newer = builders.Chain(old.state)
+    follow(builders, newer, block)
+    assert rulebook.rules(newer.state) == rulebook.InForce(2, 12)
+    assert newer.state.root == new.state.root

@@ -14,6 +14,7 @@ from stratos.wire.txs import (
     CreateResourceNode,
     Delegate,
     Prepay,
+    ProposeUpgrade,
     ReportRow,
     Send,
     Slash,
@@ -21,6 +22,7 @@ from stratos.wire.txs import (
     TxBody,
     VolumeReport,
     Vote,
+    VoteUpgrade,
 )
 
 address = st.binary(min_size=20, max_size=20)
@@ -33,6 +35,8 @@ message = st.one_of(
     st.builds(Delegate, address, amount),
     st.builds(Prepay, address, amount),
     st.builds(Vote, address, address, st.booleans()),
+    st.builds(ProposeUpgrade, address, st.integers(0, 2**31 - 1), st.integers(0, 2**53)),
+    st.builds(VoteUpgrade, address, st.integers(0, 2**31 - 1), st.integers(0, 2**53), st.booleans()),
     st.builds(
         CreateResourceNode,
         hash32,

@@ -22,7 +22,7 @@ from stratos.net.mesh import MeshPeer, PeerMesh
 from stratos.net.routes import Routes
 from stratos.net.rpc import RpcServer
 from stratos.net.tls import client_context, server_context
-from stratos.net.wal_file import WalFile
+from stratos.net.wal_file import WAL_HEAD, WalFile
 from stratos.wire.block import Block, Commit, CommittedBlock, Validator
 from stratos.wire.genesis import ConsensusParams
 
@@ -241,7 +241,7 @@ async def test_no_vote_leaves_before_it_is_in_the_synced_log(
     def notify(self: PeerMesh, message: Any, *, to: bytes | None = None) -> None:
         if to is None and hasattr(message, "kind") and self.address == watched:
             path = tmp_path / watched.hex() / "wal"
-            records, _ = read_log(path.read_bytes()[: synced.get(path, 0)])
+            records, _ = read_log(path.read_bytes()[: synced.get(path, 0)].removeprefix(WAL_HEAD))
             assert any(isinstance(record, VoteRecord) and record.vote == message for record in records)
             sent.append((message.height, message.round, message.kind))
         real_notify(self, message, to=to)

@@ -11,6 +11,7 @@ from stratos.crypto.keys import NodeKey
 from stratos.resource.accounts import receipt_bytes
 from stratos.resource.books import Books
 from stratos.resource.journal import Held, Journal, Ordered, Settled, Voided, pack, unpack
+from stratos.wire.file_head import UnknownVersion
 from stratos.wire.metalog import SESSION_OPEN, Allotment, Session
 from stratos.wire.receipts import (
     DOWNLOAD,
@@ -173,3 +174,41 @@ def test_compaction_keeps_what_is_not_ordered(tmp_path: Path, monkeypatch: pytes
         assert (again.lines(), again.submissions()) == before
         again.close()
     assert (tmp_path / "journal").stat().st_size < size
+
+
+def test_a_journal_of_another_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """Its entries would look like a torn tail to this program, and cutting them off would lose earnings."""
+    newer = b"stratos receipts-journal 2\n" + b"entries of another form"
+    (tmp_path / "j").write_bytes(newer)
+    with pytest.raises(UnknownVersion, match=r"receipts-journal 2.* reads 'stratos receipts-journal 1'; start it"):
+        Journal(tmp_path / "j")
+    assert (tmp_path / "j").read_bytes() == newer
+
+
+def test_a_journal_from_before_versions_goes_on(tmp_path: Path) -> None:
+    """It has no first line until it is written anew."""
+    (tmp_path / "j").write_bytes(pack(Settled(b"a" * 16, 1)))
+    journal = Journal(tmp_path / "j")
+    journal.append(Settled(b"b" * 16, 2))
+    assert journal.records == [Settled(b"a" * 16, 1)]
+    journal.rewrite([Settled(b"c" * 16, 3)])
+    journal.append(Settled(b"d" * 16, 4))
+    journal.close()
+    assert (tmp_path / "j").read_bytes().startswith(b"stratos receipts-journal 1\n")
+    again = Journal(tmp_path / "j")
+    assert again.records == [Settled(b"c" * 16, 3), Settled(b"d" * 16, 4)]
+    again.close()
+
+
+@pytest.mark.parametrize("written", [b"", b"stratos rec"])
+def test_a_new_journal_has_its_first_line_once(tmp_path: Path, written: bytes) -> None:
+    """Also when a crash tore it, and when the journal is written anew before its first entry."""
+    for rewritten in (False, True):
+        path = tmp_path / str(rewritten)
+        path.write_bytes(written)
+        journal = Journal(path)
+        if rewritten:
+            journal.rewrite([])
+        journal.append(Settled(b"a" * 16, 1))
+        journal.close()
+        assert path.read_bytes() == b"stratos receipts-journal 1\n" + pack(Settled(b"a" * 16, 1))

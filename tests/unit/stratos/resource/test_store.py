@@ -19,6 +19,7 @@ from stratos.resource.store import (
     file_bytes,
     slice_length,
 )
+from stratos.wire.file_head import UnknownVersion
 from stratos.wire.limits import MIB
 
 
@@ -250,3 +251,23 @@ def test_a_batch_that_cannot_be_committed_leaves_nothing(tmp_path: Path) -> None
     assert [path.name for path in store.root.glob("slices/*/*")] == [known.hex()]
     assert load(store, known) == b"known" and not list((store.root / "incoming").iterdir())
     store.close()
+
+
+def test_the_store_says_its_version(tmp_path: Path) -> None:
+    """A new store writes it; one from before versions gets it and keeps its slices."""
+    digest = save(SliceStore(tmp_path, limit_bytes=MIB), b"slice")
+    assert (tmp_path / "version").read_text() == "2\n"
+    (tmp_path / "version").unlink()
+    assert load(SliceStore(tmp_path, limit_bytes=MIB), digest) == b"slice"
+    assert (tmp_path / "version").read_text() == "2\n"
+
+
+def test_a_store_of_another_version_is_refused_untouched(tmp_path: Path) -> None:
+    """Slices of another format would pass for damaged ones and land in quarantine."""
+    store = SliceStore(tmp_path, limit_bytes=MIB)
+    digest = save(store, b"slice")
+    file_of(store, digest).write_bytes(b"of another format")
+    (tmp_path / "version").write_text("3\n")
+    with pytest.raises(UnknownVersion, match=r"the slice store\) has version '3' and this program reads '2'; start it"):
+        SliceStore(tmp_path, limit_bytes=MIB)
+    assert file_of(store, digest).read_bytes() == b"of another format"

@@ -72,3 +72,16 @@ def test_two_processes_cannot_share_a_store(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="another process"):
         DurableState.open(tmp_path / "db")
     state.close()
+
+
+def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
+    """The sentence names the store, both versions, and the fix; the store is left as it is."""
+    DurableState.open(tmp_path / "meta").close()
+    store = Rdict(str(tmp_path / "meta"), Options(raw_mode=True))
+    store[b"mversion"] = b"7"
+    store.close()
+    for _ in range(2):
+        with pytest.raises(
+            StateError, match=r"meta has store version '7' and this program reads '1'; start it with the image"
+        ):
+            DurableState.open(tmp_path / "meta")

@@ -1,0 +1,101 @@
+"""What machines say of a testnet: one remote command per machine, all at once, typed and bounded before it is believed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from orchestrator.fleet.connections import Result, run_all
+from orchestrator.fleet.failures import BROKEN, Failure
+from orchestrator.runtimes.bundles import Manifest
+from orchestrator.runtimes.protocol import NodeState
+from orchestrator.runtimes.units import unit_name
+from orchestrator.topology.machine import Machine
+
+LOOK_SECONDS = 20.0
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+_PROBE = Path(__file__).with_name("machine_probe.py")
+
+
+class UnitState(Struct, frozen=True, kw_only=True):
+    """A unit as systemd sees it."""
+
+    active: str
+    sub: str
+    result: str
+    pid: int
+    exit_status: int
+    restarts: int
+    enabled: bool
+    since_ms: int
+
+
+class MachineState(Struct, frozen=True, kw_only=True):
+    """One machine. `placed` and `running` are digests by node: what a start would use, what the last start used."""
+
+    manifest: Manifest | None
+    images: dict[str, str]
+    units: dict[str, UnitState]
+    placed: dict[str, str]
+    running: dict[str, str]
+    time_ms: int
+
+    def node_names(self) -> list[str]:
+        """Nodes that are recorded here."""
+        return [node.name for node in self.manifest.nodes] if self.manifest is not None else []
+
+
+def look(machines: Iterable[Machine], testnet: str, images: Iterable[str]) -> dict[str, MachineState | Failure]:
+    """Ask every machine; machine name -> its state, or why there is none."""
+    asked = json.dumps({"testnet": testnet, "images": sorted(set(images))})
+    answers = run_all(
+        machines,
+        f"python3 - {shlex.quote(asked)}",
+        timeout=LOOK_SECONDS,
+        sudo=True,
+        stdin=_PROBE.read_bytes(),
+    )
+    return {name: _state(name, answer) for name, answer in answers.items()}
+
+
+def _state(name: str, answer: Result | Failure) -> MachineState | Failure:
+    if isinstance(answer, Failure):
+        return answer
+    reason = answer.said[-200:]
+    if answer.code == 0 and len(answer.stdout) <= MAX_ANSWER_BYTES:
+        try:
+            return msgspec.json.decode(answer.stdout, type=MachineState)
+        except msgspec.DecodeError as error:
+            reason = str(error)
+    return Failure(
+        machine=name,
+        kind=BROKEN,
+        reason=f"its state could not be read ({reason or f'exit code {answer.code}'})",
+        fix="check that python3 and systemd work there, then run again",
+    )
+
+
+def node_state(testnet: str, name: str, machine: MachineState) -> NodeState:
+    """One node of a machine as the runtimes tell it."""
+    unit = machine.units.get(unit_name(testnet, name))
+    if unit is None:
+        return NodeState(name=name, state="stopped", current=False)
+    words = {"active": "running", "activating": "waiting", "deactivating": "stopping", "failed": "failed"}
+    state = words.get(unit.active, "stopped")
+    alive = unit.active in ("active", "deactivating") and unit.pid > 0
+    digest = machine.running.get(name, "")
+    ended = f"exit code {unit.exit_status}" if unit.exit_status and not alive else ""
+    return NodeState(
+        name=name,
+        state=state,
+        current=alive and digest != "" and digest == machine.placed.get(name),
+        pid=unit.pid if alive else 0,
+        since_ms=unit.since_ms if alive else 0,
+        restarts=unit.restarts,
+        last_exit=ended,
+    )

@@ -1,0 +1,276 @@
+"""The machines runtime: nodes are containers under systemd on machines that are reached over SSH.
+
+Placing is Ansible's work (`playbooks/site.yml`): one bundle per machine, rendered here, and only for machines whose record
+says something else than the bundle. Everything quick (state, start, stop, logs) goes over one kept SSH connection per
+machine, all machines at once. A machine that cannot be reached or set up is put into quarantine with its reason; the
+others go on. `machines.json` remembers how to reach machines that have left the inventory until nothing of ours is there.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from orchestrator.errors import EnvironmentFault
+from orchestrator.fleet import connections
+from orchestrator.fleet.failures import BROKEN, Failure
+from orchestrator.plan.plan import NodePlan, Plan
+from orchestrator.runtimes.bundles import sha256
+from orchestrator.runtimes.machine_state import MachineState, look, node_state
+from orchestrator.runtimes.placing import place_homes
+from orchestrator.runtimes.protocol import NodeFiles, NodeState
+from orchestrator.runtimes.provisioning import Provisioner
+from orchestrator.runtimes.units import CONTAINER_UID, container_name, home_of, unit_name
+from orchestrator.testnet.node_status import node_status
+from orchestrator.topology.machine import Machine
+
+GENESIS = "genesis.json"
+COMMAND_SECONDS = 60.0
+LOG_SECONDS = 60.0
+SERVING_SECONDS = 2.0
+LONGEST_LOG_BYTES = 64 * 1024 * 1024
+
+
+class MachinesRuntime:
+    """The runtime of the testnet in `folder`."""
+
+    def __init__(self, folder: Path, plan: Plan, *, say: Callable[[str], None]) -> None:
+        self.folder = folder.resolve()
+        self.plan = plan
+        self.quarantine: dict[str, str] = {}
+        self._say = say
+        self._lost: dict[str, Failure] = {}  # machines that gave no answer: asked once, not at every step
+        self.machines = {machine.name: machine for machine in plan.machines}
+        self.where = {node.name: node.machine for node in plan.operated}
+
+    # -- files
+
+    def place(self, nodes: Iterable[NodeFiles]) -> frozenset[str]:
+        """Bring every machine to its bundle; nodes whose files, unit or image differed. Failed machines: quarantine."""
+        homes = list(nodes)
+        place_homes(self.folder / "nodes", homes)  # first: what may be on a machine is known here
+        provisioner = self._provisioner()
+        looked = self._look(list(self.machines.values()))
+        reached = {name: state for name, state in looked.items() if isinstance(state, MachineState)}
+        wanted = provisioner.render({node.name: node.files for node in homes}, reached)
+        changed = provisioner.apply(wanted, reached)
+        for name, sentence in provisioner.failed.items():
+            self._quarantine(name, sentence)
+        return frozenset(name for name in changed if name not in self.quarantine)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Take these stopped nodes off their machines; a machine that the inventory does not name any more and that holds
+        nothing of this testnet then is left as it was found."""
+        by_machine: dict[str, list[str]] = {}
+        for name in names:
+            if name in self.where:
+                by_machine.setdefault(self.where.pop(name), []).append(name)
+        provisioner = self._provisioner()
+        for name, gone in by_machine.items():
+            machine = self.machines[name]
+            if machine.listed or self._nodes_on(name):
+                provisioner.remove(machine, gone)
+            else:
+                provisioner.leave([machine])
+        if provisioner.failed:
+            raise EnvironmentFault(
+                f"what was placed for {', '.join(name for gone in by_machine.values() for name in gone)} could not be removed: "
+                f"{'; '.join(provisioner.failed.values())}"
+            )
+
+    def mark(self, name: str, flag: str, *, on: bool) -> bool:
+        """Make or remove an empty file in the node's home on its machine."""
+        path = f"{home_of(self.plan.name, name)}/{flag}"
+        make = f"test -e {path} || {{ install -o {CONTAINER_UID} -g {CONTAINER_UID} -m 0600 /dev/null {path} && echo made; }}"
+        remove = f"test ! -e {path} || {{ rm -f {path} && echo removed; }}"
+        done = connections.run(self.machine(name), make if on else remove, timeout=COMMAND_SECONDS, sudo=True)
+        if done.code != 0:
+            raise EnvironmentFault(
+                f"{name}: {path} could not be changed ({done.said[-200:]}); check the machine's disk"
+            )
+        return bool(done.text)
+
+    def _provisioner(self) -> Provisioner:
+        return Provisioner(self.folder, self.plan, say=self._say)
+
+    # -- nodes
+
+    def start(
+        self,
+        names: Sequence[str],
+        *,
+        timeout_seconds: float = 30.0,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> frozenset[str]:
+        """Start or restart the units of these nodes unless they run what is placed."""
+        states = self._look(self._of(names))
+        started: set[str] = set()
+        commands: dict[str, list[str]] = {}
+        for name in names:
+            state = states.get(self.where[name])
+            if not isinstance(state, MachineState) or node_state(self.plan.name, name, state).current:
+                continue
+            started.add(name)
+            commands.setdefault(self.where[name], []).append(name)
+        failed = self._systemctl(
+            commands, "systemctl reset-failed {units}; systemctl enable --quiet {units}; systemctl restart {units}"
+        )
+        if meanwhile is not None and started:
+            meanwhile()
+        deadline = time.monotonic() + timeout_seconds
+        waiting = {name for name in started if self.where[name] not in failed}
+        while waiting and time.monotonic() < deadline:
+            now = self.status()
+            waiting = {name for name in waiting if now[name].pid == 0 and now[name].state not in ("failed", "unknown")}
+        return frozenset(name for name in started if name not in self.quarantine)
+
+    def stop(self, names: Sequence[str], *, timeout_seconds: float = 30.0) -> frozenset[str]:
+        """Stop these nodes and keep them stopped, also after the machine's next boot."""
+        return self._end(names, "systemctl disable --quiet --now {units}", timeout_seconds)
+
+    def kill(self, names: Sequence[str], *, timeout_seconds: float = 30.0) -> frozenset[str]:
+        """SIGKILL the nodes' processes, then keep the units down."""
+        command = "docker kill {containers} >/dev/null 2>&1; systemctl disable --quiet --now {units}"
+        return self._end(names, command, timeout_seconds)
+
+    def _end(self, names: Sequence[str], command: str, timeout_seconds: float) -> frozenset[str]:
+        before = self.status(names)
+        ran = frozenset(name for name in names if before[name].pid)
+        down = [name for name in names if before[name].state not in ("stopped", "unknown")]
+        by_machine: dict[str, list[str]] = {}
+        for name in down:
+            by_machine.setdefault(self.where[name], []).append(name)
+        self._systemctl(by_machine, command, timeout_seconds=timeout_seconds + COMMAND_SECONDS)
+        return frozenset(name for name in ran if name not in self.quarantine)
+
+    def finish(self, *, timeout_seconds: float = 30.0) -> frozenset[str]:
+        """Stop every unit of the testnet on every machine that may have one, users of other layers first."""
+        ran: set[str] = set()
+        roles = {node.name: node.role for node in self.plan.nodes}
+        installed = [name for name, state in self.status().items() if state.state not in ("stopped", "unknown")]
+        for wave in (
+            [name for name in installed if roles.get(name) == "resource"],
+            [name for name in installed if roles.get(name) != "resource"],
+        ):
+            ran |= self.stop(wave, timeout_seconds=timeout_seconds) if wave else frozenset()
+        return frozenset(ran)
+
+    def purge(self, *, keep_data: bool = False) -> None:
+        """Take everything of this testnet off the machines: units, homes, records; what serves other testnets stays, and
+        with `keep_data` the homes do."""
+        provisioner = self._provisioner()
+        provisioner.leave(list(self.machines.values()), keep_data=keep_data)
+        for name, sentence in provisioner.failed.items():
+            self._quarantine(name, sentence)
+
+    # -- looking
+
+    def status(self, names: Iterable[str] | None = None) -> Mapping[str, NodeState]:
+        """Every node that is planned or recorded; `unknown` where its machine cannot be asked."""
+        wanted = list(names) if names is not None else list(self.where)
+        looked = self._look(self._of(wanted))
+        found: dict[str, NodeState] = {}
+        for name in wanted:
+            state = looked[self.where[name]]
+            if isinstance(state, Failure):
+                found[name] = NodeState(name=name, state="unknown", current=False, last_exit=state.reason)
+            else:
+                found[name] = node_state(self.plan.name, name, state)
+        return found
+
+    def outdated(self, names: Iterable[str]) -> frozenset[str]:
+        """Nodes that were started with another digest than is placed now."""
+        return frozenset(name for name, state in self.status(names).items() if state.pid and not state.current)
+
+    def serving(self, node: NodePlan, state: NodeState) -> bool:
+        """Whether its HTTP port answers, from here."""
+        return node_status(node, timeout_seconds=SERVING_SECONDS) is not None
+
+    def read_log(self, name: str, *, since: float = 0.0) -> bytes:
+        """The node's lines in its machine's journal."""
+        command = (
+            f"journalctl --no-pager --quiet --output cat --since @{int(since)} "
+            f"--unit {unit_name(self.plan.name, name)} | tail -c {LONGEST_LOG_BYTES}"
+        )
+        return connections.run(self.machine(name), command, timeout=LOG_SECONDS, sudo=True).stdout
+
+    def machine(self, name: str) -> Machine:
+        """The machine of a node."""
+        return self.machines[self.where[name]]
+
+    def supervised(self) -> bool:
+        """systemd watches over every node."""
+        return True
+
+    def close(self) -> None:
+        """Close the connections."""
+        connections.close_all()
+
+    # -- inside
+
+    def _of(self, names: Iterable[str]) -> list[Machine]:
+        return [self.machines[machine] for machine in dict.fromkeys(self.where[name] for name in names)]
+
+    def _nodes_on(self, machine: str) -> list[str]:
+        return [name for name, where in self.where.items() if where == machine]
+
+    def _look(self, machines: Sequence[Machine]) -> dict[str, MachineState | Failure]:
+        images = {node.image for node in self.plan.operated if node.image}
+        looked = look([one for one in machines if one.name not in self._lost], self.plan.name, images)
+        for name, answer in looked.items():
+            state = self._ours(name, answer)
+            looked[name] = state
+            if isinstance(state, Failure):
+                self._lost[name] = state
+                self._quarantine(name, state.sentence)
+        return {one.name: self._lost[one.name] if one.name in self._lost else looked[one.name] for one in machines}
+
+    def _ours(self, name: str, state: MachineState | Failure) -> MachineState | Failure:
+        """The state, unless what is there belongs to another testnet that somebody gave the same name."""
+        if isinstance(state, Failure) or state.manifest is None:
+            return state
+        ours = sha256((self.folder / GENESIS).read_bytes())
+        for entry in state.manifest.nodes:
+            if entry.files.get(GENESIS) != ours:
+                return Failure(
+                    machine=name,
+                    kind=BROKEN,
+                    reason=f"it holds {entry.name} of another testnet that is called {self.plan.name} too",
+                    fix="give this one another stratos_testnet, or destroy the other one from where it was made",
+                )
+        return state
+
+    def _quarantine(self, machine: str, sentence: str) -> None:
+        for node in self._nodes_on(machine):
+            self.quarantine.setdefault(node, sentence)
+
+    def _systemctl(
+        self, by_machine: Mapping[str, Sequence[str]], command: str, *, timeout_seconds: float = COMMAND_SECONDS
+    ) -> frozenset[str]:
+        """Run a command for some nodes of each machine; machines where it failed, which are in quarantine then."""
+
+        def one(machine: connections.SshTarget) -> None:
+            names = by_machine[machine.name]
+            units = " ".join(shlex.quote(unit_name(self.plan.name, name)) for name in names)
+            containers = " ".join(shlex.quote(container_name(self.plan.name, name)) for name in names)
+            text = command.format(units=units, containers=containers)
+            done = connections.run(machine, text, timeout=timeout_seconds, sudo=True)
+            if done.code != 0:
+                raise EnvironmentFault(f"`{text[:200]}` ended with {done.code}: {done.said[-300:]}")
+
+        outcome = connections.each(
+            [self.machines[name] for name in by_machine], one, timeout=timeout_seconds, what=command
+        )
+        failed = {name: result for name, result in outcome.items() if isinstance(result, Failure)}
+        for name, failure in failed.items():
+            self._quarantine(name, failure.sentence)
+        return frozenset(failed)
+
+
+def need_machine(runtime: object, name: str) -> Machine:
+    """The machine of a node of a machines testnet; raises EnvironmentFault for the other runtimes."""
+    if not isinstance(runtime, MachinesRuntime):
+        raise EnvironmentFault(f"{name} does not run on a machine of its own; use `stratosctl exec {name}`")
+    return runtime.machine(name)

@@ -1,0 +1,211 @@
+"""`upgrade`: running nodes get another image, batch by batch, and each batch must be well before the next is touched.
+
+What is wanted is written first (`image.json`), then the plan is rewritten batch by batch, so wherever this is interrupted
+the same command goes on with the nodes that have not been replaced. The first node that does not become healthy, or
+whose layer makes no progress with it, stops everything and is named; the others go on with what they run. A rollback
+is the same walk back to the image before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct, structs
+
+from orchestrator.chain_api import ChainApi, ChainUnreachable
+from orchestrator.errors import BadInput, EnvironmentFault, PartialFailure
+from orchestrator.image.versions import rules_of_image
+from orchestrator.plan.plan import ImageWish, NodePlan, Plan
+from orchestrator.plan.rolling import Batch, Rollable, batches, voting_power
+from orchestrator.runtimes.choose import runtime_for
+from orchestrator.runtimes.protocol import Runtime
+from orchestrator.testnet.folder import TestnetFolder, files_of
+from orchestrator.testnet.journal import Journal
+from orchestrator.testnet.lock import hold_testnet
+from orchestrator.testnet.maintenance import set_maintenance
+from orchestrator.testnet.readiness import layer_height, wait_ready
+from orchestrator.topology.topology import PROCESS
+
+BATCH_SECONDS = 120.0
+"""How long a replaced batch may take until it is healthy and its layer has gone on."""
+Say = Callable[[str], None]
+
+
+class BatchReport(Struct, frozen=True, kw_only=True):
+    """A batch that was replaced and found healthy. `height`: of its layer afterwards, 0 for resource nodes."""
+
+    role: str
+    names: tuple[str, ...]
+    region: str
+    seconds: float
+    height: int
+
+
+class UpgradeReport(Struct, frozen=True, kw_only=True):
+    """What `upgrade` did. `changed` counts the nodes that were replaced."""
+
+    testnet: str
+    image: str
+    previous: str
+    changed: int
+    batches: tuple[BatchReport, ...]
+    seconds: float
+
+
+def upgrade_testnet(
+    folder: TestnetFolder, *, image: str | None, rollback: bool = False, allow_halt: bool = False, say: Say
+) -> UpgradeReport:
+    """Replace every node that does not run `image` (with `rollback`: the image before); raises BadInput,
+    EnvironmentFault, or PartialFailure naming the host at which it stopped."""
+    began = time.monotonic()
+    with hold_testnet(folder.path.parent, folder.name):
+        plan = folder.need_plan()
+        if plan.runtime == PROCESS:
+            raise BadInput(f"the nodes of {plan.name} are processes of this checkout; `stratosctl up` replaces them")
+        wish = _wish(plan, folder.image_wish(), image=image, rollback=rollback)
+        _refuse_older_rules(folder, plan, wish.wanted)
+        journal = Journal(folder.journal_file, "upgrade")
+        journal.step("begun", image=wish.wanted, previous=wish.previous)
+        folder.save_image_wish(wish)
+        done = _Walk(folder, plan, wish.wanted, journal, say).run(allow_halt=allow_halt)
+    return UpgradeReport(
+        testnet=plan.name,
+        image=wish.wanted,
+        previous=wish.previous,
+        changed=sum(len(batch.names) for batch in done),
+        batches=tuple(done),
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+def _wish(plan: Plan, before: ImageWish | None, *, image: str | None, rollback: bool) -> ImageWish:
+    """What is wanted now; a rollback swaps what is wanted with what was there before."""
+    inventory = plan.inventory_image
+    valid = before if before is not None and before.inventory == inventory else None
+    if rollback:
+        if valid is None or not valid.previous:
+            raise BadInput(
+                f"{plan.name} was not upgraded yet, so there is nothing to go back to; name an image instead"
+            )
+        return ImageWish(wanted=valid.previous, previous=valid.wanted, inventory=inventory)
+    if not image:
+        raise BadInput("name the image to upgrade to with --image TAG, or go back with --rollback")
+    current = valid.wanted if valid is not None else inventory
+    if image == current:  # the same command again, after an interruption
+        return valid if valid is not None else ImageWish(wanted=image, inventory=inventory)
+    return ImageWish(wanted=image, previous=current, inventory=inventory)
+
+
+def _refuse_older_rules(folder: TestnetFolder, plan: Plan, image: str) -> None:
+    """An image that does not know the rules in force would stop every node it is given to."""
+    known = rules_of_image(image)
+    try:
+        active = int(ChainApi(folder.endpoints()).get("/stratos/upgrade/v1/plan")["rules_version"])
+    except ChainUnreachable as error:
+        raise EnvironmentFault(f"{plan.name} cannot be upgraded while its chain does not answer: {error}") from error
+    if known < active:
+        raise BadInput(
+            f"{image} knows rules up to version {known}, and the chain follows version {active}; "
+            f"name an image that knows {active}"
+        )
+
+
+class _Walk:
+    """One walk through the batches."""
+
+    def __init__(self, folder: TestnetFolder, plan: Plan, image: str, journal: Journal, say: Say) -> None:
+        self.folder = folder
+        self.plan = plan
+        self.image = image
+        self.journal = journal
+        self.say = say
+        self.ring = folder.ring()
+        self.genesis = folder.need_genesis()
+
+    def run(self, *, allow_halt: bool) -> list[BatchReport]:
+        """Every batch in turn."""
+        runtime = runtime_for(self._with_image({node.name for node in self.plan.nodes}), self.folder.path, say=self.say)
+        try:
+            states = runtime.status()
+            lost = {name: sentence for name, sentence in runtime.quarantine.items() if name in states}
+            behind = [node for node in self.plan.nodes if node.image != self.image or not states[node.name].current]
+            planned = self._batches([node for node in behind if node.name not in lost], allow_halt=allow_halt)
+        finally:
+            runtime.close()
+        reports = [self._replace(batch, number, len(planned)) for number, batch in enumerate(planned, 1)]
+        if lost:
+            raise PartialFailure(
+                f"upgraded {sum(len(one.names) for one in reports)} nodes of {self.plan.name} to {self.image}; "
+                f"not reached: {'; '.join(dict.fromkeys(lost.values()))}; run the same command again"
+            )
+        return reports
+
+    def _batches(self, behind: Sequence[NodePlan], *, allow_halt: bool) -> tuple[Batch, ...]:
+        found = ChainApi(self.folder.endpoints()).get("/stratos/staking/v1/validators")["validators"]
+        tokens = {
+            one["address"]: int(one["tokens_wei"]) for one in found if not one["jailed"] and not one["tombstoned"]
+        }
+        power = voting_power({n.node: n.stake_wei for n in self.plan.nodes if n.role == "validator"}, tokens)
+        return batches(
+            [
+                Rollable(name=n.name, role=n.role, region=n.config.region, power_wei=power.get(n.node, 0))
+                for n in behind
+            ],
+            total_power_wei=sum(power.values()),
+            validators=len(power),
+            meta_nodes=sum(n.role == "meta" for n in self.plan.nodes),
+            holders=sum(n.role == "resource" for n in self.plan.nodes),
+            copies=self.genesis.meta.copies,
+            allow_halt=allow_halt,
+        )
+
+    def _replace(self, batch: Batch, number: int, total: int) -> BatchReport:
+        began = time.monotonic()
+        listed = ", ".join(batch.names)
+        self.say(f"batch {number} of {total}: {listed}" + (" (its layer halts meanwhile)" if batch.halts else ""))
+        height = layer_height(self.plan, batch.role)
+        self.plan = self._with_image({*batch.names, *(n.name for n in self.plan.nodes if n.image == self.image)})
+        self.folder.save_plan(self.plan)
+        runtime = runtime_for(self.plan, self.folder.path, say=self.say)
+        try:
+            self._restart(runtime, batch)
+            ready = wait_ready(
+                self.plan, runtime, deadline_seconds=BATCH_SECONDS, say=self.say, only=list(batch.names), above=height
+            )
+            if batch.role == "resource":
+                for name in batch.names:
+                    set_maintenance(self.folder, runtime, name, False, say=self.say)
+        except (PartialFailure, EnvironmentFault) as error:
+            self.journal.step("stopped", nodes=batch.names, reason=str(error))
+            raise PartialFailure(
+                f"the upgrade of {self.plan.name} stopped at {listed}: {error}; the nodes after it run what they ran. "
+                "Mend it and run the same command again, or go back with `stratosctl upgrade --rollback`"
+            ) from error
+        finally:
+            runtime.close()
+        self.journal.step("replaced", nodes=batch.names, image=self.image)
+        reached = {"validator": ready.height, "meta": ready.meta_height}.get(batch.role, 0)
+        return BatchReport(
+            role=batch.role,
+            names=batch.names,
+            region=batch.region,
+            seconds=round(time.monotonic() - began, 3),
+            height=reached,
+        )
+
+    def _restart(self, runtime: Runtime, batch: Batch) -> None:
+        runtime.place(files_of(self.plan, self.ring, self.genesis))
+        if batch.role == "resource":
+            for name in batch.names:
+                set_maintenance(self.folder, runtime, name, True, say=self.say)
+        runtime.start(list(batch.names), timeout_seconds=BATCH_SECONDS)
+        for name in batch.names:
+            if name in runtime.quarantine:
+                raise EnvironmentFault(runtime.quarantine[name])
+
+    def _with_image(self, names: set[str]) -> Plan:
+        nodes = tuple(
+            structs.replace(node, image=self.image) if node.name in names else node for node in self.plan.nodes
+        )
+        return structs.replace(self.plan, nodes=nodes)

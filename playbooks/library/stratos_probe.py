@@ -1,0 +1,1 @@
+../../orchestrator/preflight/probe.py
