@@ -87,7 +87,9 @@ class Packages:
         code, out, error = self.run(["apt-get", "--simulate", "--no-install-recommends", "install", *names])
         if code:
             raise OSError((error or out).strip().splitlines()[-1])
-        return sorted({line.split()[1] for line in out.splitlines() if line.startswith("Inst ") and "[" not in line.split()[2]})
+        return sorted(
+            {line.split()[1] for line in out.splitlines() if line.startswith("Inst ") and "[" not in line.split()[2]}
+        )
 
     def install(self, names):
         """Install; raises OSError with apt's words."""
@@ -143,7 +145,9 @@ def present(packages, names, record, *, optional, check):
     wanted = [name for name in missing if name not in result["unavailable"]]
     if result["unavailable"] and not optional:
         because = f" ({trouble.splitlines()[-1]})" if trouble else ""
-        raise OSError(f"no package source offers {', '.join(result['unavailable'])}{because}; add one or install it by hand")
+        raise OSError(
+            f"no package source offers {', '.join(result['unavailable'])}{because}; add one or install it by hand"
+        )
     if not wanted:
         return result
     result["installed"] = packages.would_install(wanted)
