@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("exec", "exec", "run a command where nodes run"),
         Command("collect", "collect", "one archive of logs, configs without secrets, metrics and versions"),
         Command("destroy", "destroy", "take a testnet off its machines and leave them as found"),
+        Command("load", "load", "traffic from every load host at once, verified, as one result"),
         Command("image", "image", "build, save, load and list the node's container image"),
         Command("bundle", "bundle", "render what belongs on each machine, for running the playbooks by hand"),
         Command("lab", "lab", "machines in containers, to rehearse a fleet on"),

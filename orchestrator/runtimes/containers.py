@@ -34,6 +34,8 @@ TESTNET_LABEL = "network.stratos.testnet"
 NODE_LABEL = "network.stratos.node"
 ROLE_LABEL = "network.stratos.role"
 DIGEST_LABEL = "network.stratos.digest"
+GENESIS_LABEL = "network.stratos.genesis"
+"""Which testnet of that name: an engine may hold another one, of another folder, and it is not ours to touch."""
 REGION_LABEL = "network.stratos.region"
 API_VERSION = "1.41"
 """What the engine is asked in, the oldest that is supported."""
@@ -51,6 +53,7 @@ class ContainerWish(Struct, frozen=True, kw_only=True):
     """One container as it should be. `files` never leave this record but for the node's own volume."""
 
     testnet: str
+    genesis: str
     node: NodePlan
     image_id: str
     address: str
@@ -85,12 +88,19 @@ def network_name(testnet: str, region: str) -> str:
 
 
 def wish_for(
-    testnet: str, node: NodePlan, networks: ContainerNetworks, *, image_id: str, files: Mapping[str, bytes]
+    testnet: str,
+    node: NodePlan,
+    networks: ContainerNetworks,
+    *,
+    genesis: str,
+    image_id: str,
+    files: Mapping[str, bytes],
 ) -> ContainerWish:
     """The container of a node: advertised in its own region's network, present in all."""
     own = node.config.region or DEFAULT_REGION
     return ContainerWish(
         testnet=testnet,
+        genesis=genesis,
         node=node,
         image_id=image_id,
         address=networks.address(node.name, own),
@@ -112,7 +122,7 @@ def creation(wish: ContainerWish) -> dict[str, Any]:
 
 def _made(wish: ContainerWish) -> dict[str, Any]:
     node = wish.node
-    labels = {TESTNET_LABEL: wish.testnet, NODE_LABEL: node.name}
+    labels = {TESTNET_LABEL: wish.testnet, GENESIS_LABEL: wish.genesis, NODE_LABEL: node.name}
     limits: dict[str, Any] = {}
     if node.cpus:
         limits["nano_cpus"] = round(node.cpus * 1e9)

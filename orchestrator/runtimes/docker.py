@@ -5,12 +5,16 @@ the testnet's folder are the record of what was placed. Each container is looked
 several nodes happens in parallel, because an engine takes its time for each. What stops a node says so in its exit code;
 a node that ends by itself is started again by the engine.
 
+What belongs to this testnet says so in two labels: its name and its genesis. An engine may hold another testnet of the same name, made from
+another folder or left behind by a folder that was deleted by hand: that one is never touched, and `start` refuses to mix with it.
+
 `finish` removes containers and networks and keeps the volumes; the last log of each node is kept in its home in the folder.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +23,6 @@ from typing import Any, TypeVar
 
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import IPAMConfig, IPAMPool
-from msgspec import Struct
 
 from orchestrator.errors import EnvironmentFault
 from orchestrator.image.engine import engine, reason
@@ -30,6 +33,7 @@ from orchestrator.runtimes.placing import place_homes
 from orchestrator.runtimes.protocol import NodeFiles, NodeState
 from orchestrator.runtimes.shaping import limit_bandwidth
 from orchestrator.runtimes.units import CONTAINER_HOME
+from orchestrator.runtimes.usage import LOOK, Usage, usage_from_engine, usage_from_inside
 from orchestrator.testnet.node_status import node_status
 
 AT_ONCE = 16
@@ -37,16 +41,6 @@ KEPT_LOG = "node.log"
 KEPT_LOG_BYTES = 16 * 1024 * 1024
 SERVING_SECONDS = 1.0
 T = TypeVar("T")
-
-
-class Usage(Struct, frozen=True, kw_only=True):
-    """What a running container uses: memory and processor time now, bytes over its networks since it started."""
-
-    memory_bytes: int
-    memory_limit_bytes: int
-    cpu_seconds: float
-    received_bytes: int
-    sent_bytes: int
 
 
 class DockerRuntime:
@@ -60,6 +54,7 @@ class DockerRuntime:
         self._nodes = {node.name: node for node in plan.operated}
         self._connected: Any = None
         self._images: dict[str, str] = {}
+        self._genesis_digest: str | None = None
         self._details: dict[str, Mapping[str, Any]] = {}
 
     # -- files
@@ -103,6 +98,7 @@ class DockerRuntime:
             return frozenset()
         for name in names:
             self._image_id(self._nodes[name])  # built or refused before anything is touched
+        self._refuse_strangers()
         self._make_networks()
         listed = self._listed()
         with ThreadPoolExecutor(min(AT_ONCE, len(names))) as pool:
@@ -148,11 +144,18 @@ class DockerRuntime:
             return int(self._api.exec_inspect(made["Id"])["ExitCode"]), bytes(output)
 
     def usage(self, names: Sequence[str]) -> dict[str, Usage]:
-        """What these nodes use, of those that run."""
+        """What these nodes use, of those that run and about which there are figures."""
         listed = self._listed()
         running = [name for name in names if name in listed and listed[name]["State"] in ("running", "paused")]
-        answers = self._parallel(running, lambda name: self._api.stats(listed[name]["Id"], stream=False, one_shot=True))
-        return {name: _usage(answer) for name, answer in answers.items()}
+
+        def look(name: str) -> Usage | None:
+            with self._told(name, "measure"):
+                found = usage_from_engine(self._api.stats(listed[name]["Id"], stream=False))
+            if found is None and listed[name]["State"] == "running":
+                found = usage_from_inside(self.execute(name, LOOK)[1].decode(errors="replace"))
+            return found
+
+        return {name: found for name, found in self._parallel(running, look).items() if found is not None}
 
     def forget(self, names: Iterable[str]) -> None:
         """Remove the containers of stopped nodes; their volumes stay, and so do their logs."""
@@ -328,7 +331,9 @@ class DockerRuntime:
         for name in containers.PLACED_FILES:
             with contextlib.suppress(FileNotFoundError):
                 files[name] = (self.home(node.name) / name).read_bytes()
-        return containers.wish_for(self.plan.name, node, self.plan.networks, image_id=self._image_id(node), files=files)
+        return containers.wish_for(
+            self.plan.name, node, self.plan.networks, genesis=self._genesis, image_id=self._image_id(node), files=files
+        )
 
     def _is_current(self, name: str, listed: Mapping[str, Any]) -> bool:
         wish = self._wish(self._nodes[name])
@@ -374,7 +379,11 @@ class DockerRuntime:
                     driver="bridge",
                     ipam=IPAMConfig(pool_configs=[pool]),
                     check_duplicate=True,
-                    labels={containers.TESTNET_LABEL: self.plan.name, containers.REGION_LABEL: region},
+                    labels={
+                        containers.TESTNET_LABEL: self.plan.name,
+                        containers.GENESIS_LABEL: self._genesis,
+                        containers.REGION_LABEL: region,
+                    },
                 )
 
     # -- the engine
@@ -389,8 +398,36 @@ class DockerRuntime:
     def _api(self) -> Any:
         return self._client.api
 
-    def _mine(self) -> dict[str, str]:
-        return {"label": f"{containers.TESTNET_LABEL}={self.plan.name}"}
+    @property
+    def _genesis(self) -> str:
+        """Which testnet of this name it is."""
+        if self._genesis_digest is None:
+            try:
+                self._genesis_digest = hashlib.sha256((self.folder / "genesis.json").read_bytes()).hexdigest()[:16]
+            except FileNotFoundError:  # nothing was ever started
+                self._genesis_digest = "none"
+        return self._genesis_digest
+
+    def _mine(self) -> dict[str, list[str]]:
+        labels = {containers.TESTNET_LABEL: self.plan.name, containers.GENESIS_LABEL: self._genesis}
+        return {"label": [f"{key}={value}" for key, value in labels.items()]}
+
+    def _refuse_strangers(self) -> None:
+        """Raise EnvironmentFault when the engine holds another testnet of this name."""
+        named = {"label": f"{containers.TESTNET_LABEL}={self.plan.name}"}
+        with self._told("testnet " + self.plan.name, "look for others of the name of"):
+            found = [("container", one) for one in self._api.containers(all=True, filters=named)]
+            found += [("volume", one) for one in self._api.volumes(filters=named)["Volumes"] or ()]
+            found += [("network", one) for one in self._api.networks(filters=named)]
+        for kind, one in found:
+            genesis = (one.get("Labels") or {}).get(containers.GENESIS_LABEL, self._genesis)
+            if genesis != self._genesis:
+                name = one.get("Name") or one["Names"][0].removeprefix("/")
+                raise EnvironmentFault(
+                    f"the engine has the {kind} {name} of another testnet {self.plan.name} (genesis {genesis}, not "
+                    f"{self._genesis}); bring that one down where it was made, remove its containers, networks and volumes "
+                    f"(label {containers.GENESIS_LABEL}={genesis}), or set another stratos_testnet"
+                )
 
     def _listed(self) -> dict[str, Mapping[str, Any]]:
         """The engine's entry of each node's container."""
@@ -422,17 +459,3 @@ class DockerRuntime:
             raise EnvironmentFault(
                 f"the container engine could not {verb} {whom}: {' '.join(str(said).split())[:300]}"
             ) from error
-
-
-def _usage(answer: Mapping[str, Any]) -> Usage:
-    memory, networks = answer.get("memory_stats", {}), answer.get("networks", {}).values()
-    cache = memory.get("stats", {})
-    return Usage(
-        memory_bytes=max(
-            0, int(memory.get("usage", 0)) - int(cache.get("total_inactive_file", cache.get("inactive_file", 0)))
-        ),
-        memory_limit_bytes=int(memory.get("limit", 0)),
-        cpu_seconds=int(answer.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage", 0)) / 1e9,
-        received_bytes=sum(int(one["rx_bytes"]) for one in networks),
-        sent_bytes=sum(int(one["tx_bytes"]) for one in networks),
-    )

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from orchestrator.errors import EnvironmentFault
 from orchestrator.fleet import connections
-from orchestrator.fleet.failures import Failure
+from orchestrator.fleet.failures import BROKEN, Failure
 from orchestrator.plan.plan import NodePlan, Plan
+from orchestrator.runtimes.bundles import sha256
 from orchestrator.runtimes.machine_state import MachineState, look, node_state
 from orchestrator.runtimes.placing import place_homes
 from orchestrator.runtimes.protocol import NodeFiles, NodeState
@@ -25,6 +26,7 @@ from orchestrator.runtimes.units import CONTAINER_UID, container_name, home_of, 
 from orchestrator.testnet.node_status import node_status
 from orchestrator.topology.machine import Machine
 
+GENESIS = "genesis.json"
 COMMAND_SECONDS = 60.0
 LOG_SECONDS = 60.0
 SERVING_SECONDS = 2.0
@@ -39,6 +41,7 @@ class MachinesRuntime:
         self.plan = plan
         self.quarantine: dict[str, str] = {}
         self._say = say
+        self._lost: dict[str, Failure] = {}  # machines that gave no answer: asked once, not at every step
         self.machines = {machine.name: machine for machine in plan.machines}
         self.where = {node.name: node.machine for node in plan.operated}
 
@@ -154,10 +157,11 @@ class MachinesRuntime:
             ran |= self.stop(wave, timeout_seconds=timeout_seconds) if wave else frozenset()
         return frozenset(ran)
 
-    def purge(self) -> None:
-        """Take everything of this testnet off the machines: units, homes, records; what serves other testnets stays."""
+    def purge(self, *, keep_data: bool = False) -> None:
+        """Take everything of this testnet off the machines: units, homes, records; what serves other testnets stays, and
+        with `keep_data` the homes do."""
         provisioner = self._provisioner()
-        provisioner.leave(list(self.machines.values()))
+        provisioner.leave(list(self.machines.values()), keep_data=keep_data)
         for name, sentence in provisioner.failed.items():
             self._quarantine(name, sentence)
 
@@ -213,11 +217,30 @@ class MachinesRuntime:
         return [name for name, where in self.where.items() if where == machine]
 
     def _look(self, machines: Sequence[Machine]) -> dict[str, MachineState | Failure]:
-        looked = look(machines, self.plan.name, {node.image for node in self.plan.operated if node.image})
-        for name, state in looked.items():
+        images = {node.image for node in self.plan.operated if node.image}
+        looked = look([one for one in machines if one.name not in self._lost], self.plan.name, images)
+        for name, answer in looked.items():
+            state = self._ours(name, answer)
+            looked[name] = state
             if isinstance(state, Failure):
+                self._lost[name] = state
                 self._quarantine(name, state.sentence)
-        return looked
+        return {one.name: self._lost[one.name] if one.name in self._lost else looked[one.name] for one in machines}
+
+    def _ours(self, name: str, state: MachineState | Failure) -> MachineState | Failure:
+        """The state, unless what is there belongs to another testnet that somebody gave the same name."""
+        if isinstance(state, Failure) or state.manifest is None:
+            return state
+        ours = sha256((self.folder / GENESIS).read_bytes())
+        for entry in state.manifest.nodes:
+            if entry.files.get(GENESIS) != ours:
+                return Failure(
+                    machine=name,
+                    kind=BROKEN,
+                    reason=f"it holds {entry.name} of another testnet that is called {self.plan.name} too",
+                    fix="give this one another stratos_testnet, or destroy the other one from where it was made",
+                )
+        return state
 
     def _quarantine(self, machine: str, sentence: str) -> None:
         for node in self._nodes_on(machine):

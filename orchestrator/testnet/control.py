@@ -7,6 +7,7 @@ into an upgrade of all others; upgrades are `up`'s business.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 
 from orchestrator.errors import BadInput
 from orchestrator.runtimes.choose import runtime_for
@@ -41,8 +42,7 @@ def _control(folder: TestnetFolder, names: Sequence[str], verb: str) -> frozense
     unknown = [name for name in names if name not in known]
     if unknown:
         raise BadInput(f"testnet {folder.name} has no node {unknown[0]!r}; it has {', '.join(known)}")
-    with hold_testnet(folder.path.parent, folder.name):
-        runtime = runtime_of(folder)
+    with hold_testnet(folder.path.parent, folder.name), closing(runtime_of(folder)) as runtime:
         actions = {"kill": runtime.kill, "stop": runtime.stop, "start": runtime.start}
         changed = actions[verb](list(names))
         Journal(folder.journal_file, verb).step(verb, nodes=sorted(changed))

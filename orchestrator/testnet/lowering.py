@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import closing
 
 from msgspec import Struct
 
@@ -41,18 +42,18 @@ def lower_testnet(folder: TestnetFolder, *, purge: bool = False) -> DownReport:
         if there:
             journal = Journal(folder.journal_file, "down")
             journal.step("begun")
-            runtime = _runtime(folder)
-            ran = runtime.finish(timeout_seconds=STOP_SECONDS)
-            stopped = tuple(sorted(ran))
-            journal.step("stopped", nodes=stopped)
-            if purge and not runtime.quarantine:
-                runtime.purge()
-            if runtime.quarantine:
-                raise PartialFailure(
-                    f"stopped {len(stopped)} nodes of testnet {folder.name}, but not all: "
-                    + "; ".join(dict.fromkeys(runtime.quarantine.values()))
-                    + "; nothing was purged; run the same command again"
-                )
+            with closing(_runtime(folder)) as runtime:
+                ran = runtime.finish(timeout_seconds=STOP_SECONDS)
+                stopped = tuple(sorted(ran))
+                journal.step("stopped", nodes=stopped)
+                if purge and not runtime.quarantine:
+                    runtime.purge()
+                if runtime.quarantine:
+                    raise PartialFailure(
+                        f"stopped {len(stopped)} nodes of testnet {folder.name}, but not all: "
+                        + "; ".join(dict.fromkeys(runtime.quarantine.values()))
+                        + "; nothing was purged; run the same command again"
+                    )
         purged = purge and there
         if purged:
             # The plan first: half a folder must not look like a testnet.

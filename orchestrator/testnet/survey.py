@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from typing import Any
 
 from msgspec import Struct, structs
@@ -63,8 +64,8 @@ class Survey(Struct, frozen=True, kw_only=True):
 def survey(folder: TestnetFolder) -> Survey:
     """Look at the testnet in `folder`; raises BadInput when there is none."""
     plan = folder.need_plan()
-    runtime = runtime_for(plan, folder.path, code="")
-    states = runtime.status()
+    with closing(runtime_for(plan, folder.path, code="")) as runtime:
+        states, supervised = runtime.status(), runtime.supervised()
     alive = [node for node in plan.nodes if node.name in states and states[node.name].pid]
     answers = all_statuses(alive)
     now_ms = time.time_ns() // 1_000_000
@@ -96,7 +97,6 @@ def survey(folder: TestnetFolder) -> Survey:
     heights = _heights_outside(plan)
     leaving = [name for name, state in states.items() if state.pid and name not in {node.name for node in plan.nodes}]
     notes += [f"{name} left the inventory and runs until it is taken out; run `up` again" for name in sorted(leaving)]
-    supervised = runtime.supervised()
     if alive and not supervised:
         notes.append("no supervisor watches over the nodes; run `up` to start one")
     return Survey(

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.stratos_files import ROOT, PlacingError, make_directory, read_json, write_json
-from ansible.module_utils.stratos_system import System
+from ansible.module_utils.stratos_system import System, alone
 
 DOCUMENTATION = r"""
 module: stratos_engine
@@ -46,6 +46,9 @@ FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 APT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
 LEFTOVERS = ("/var/lib/docker", "/var/lib/containerd", "/etc/docker", "/etc/containerd", "/run/docker")
 
+ENGINE_RULE = re.compile(r"\bDOCKER\b|\bdocker0\b")
+"""Chains and bridge of this machine's engine; not DOCKER_OUTPUT, by which an engine outside serves names to a container."""
+
 
 class Engine:
     """What the machine has and the steps to what it should have."""
@@ -59,7 +62,8 @@ class Engine:
     def present(self):
         """An engine that answers; the module's result."""
         found = self._server() if self.program() else None
-        if self.program() is None or (self.record.get("packages") and not self.record.get("whole")):
+        half = self.record.get("packages") and not self.record.get("whole")
+        if half or (found is None and not self._has_service()):
             self._install()
             found = None
         if found is None:
@@ -77,6 +81,10 @@ class Engine:
             "api": (found or {}).get("ApiVersion", ""),
         }
         return dict(answer, changed=bool(self.notes), notes=self.notes)
+
+    def _has_service(self):
+        """A client alone is no engine."""
+        return self.program() is not None and self.system.run(["systemctl", "cat", "docker.service"])[0] == 0
 
     def _server(self):
         code, out, _ = self.system.run(["docker", "version", "--format", "{{json .Server}}"])
@@ -98,10 +106,13 @@ class Engine:
         self.notes.append(f"{package} installed")
         if self.check:
             return
-        code, out, _ = self.system.run(["apt-get", "--simulate", "install", "--no-install-recommends", package])
+        simulate = ["--simulate", "install", "--no-install-recommends", package]
+        code, out = self._apt(*simulate)
         if code:
-            self._apt("update")
-            out = self._apt("--simulate", "install", "--no-install-recommends", package)
+            stale = self._apt("update", "-o", "APT::Update::Error-Mode=any")[1]
+            code, out = self._apt(*simulate)
+            if code:
+                self._refuse(stale + out)
         added = re.findall(r"^Inst (\S+) \(", out, re.MULTILINE)  # `Inst name [old] (new` is an upgrade
         if not self.record:
             self.record = {
@@ -109,18 +120,22 @@ class Engine:
                 "ip_forward": _text(FORWARD),
             }
         self._write(packages=sorted({*self.record.get("packages", ()), *added}), whole=False)
-        self._apt("install", "--yes", "--no-install-recommends", package)
+        code, out = self._apt("install", "--yes", "--no-install-recommends", package)
+        if code:
+            self._refuse(out)
         self._write(whole=True)
 
     def _apt(self, *arguments):
         code, out, error = self.system.run(["apt-get", "-o", "DPkg::Lock::Timeout=120", *arguments])
-        if code:
-            said = [line for line in (out + error).splitlines() if line.startswith("E:")] or ["no reason given"]
-            raise PlacingError(
-                f"the container engine cannot be installed: {said[0][3:].strip()}; give the machine a package mirror that has "
-                f"{self.params['package']}, or install Docker 20.10 or newer by hand"
-            )
-        return out
+        return code, out + error
+
+    def _refuse(self, said):
+        """Fail with the first reason that apt gave: what comes after it are consequences."""
+        reasons = [line[3:].strip() for line in said.splitlines() if line.startswith("E:")] or ["apt gave no reason"]
+        raise PlacingError(
+            f"the container engine cannot be installed: {reasons[0]}; give the machine a package mirror that has "
+            f"{self.params['package']}, or install Docker 20.10 or newer by hand"
+        )
 
     def _run_it(self):
         self.notes.append("engine started")
@@ -179,7 +194,9 @@ class Engine:
         self.system.run(["systemctl", "stop", "docker.socket", "docker.service", "containerd.service"])
         self._untangle_network()
         if there:
-            self._apt("purge", "--yes", *there)
+            code, out = self._apt("purge", "--yes", *there)
+            if code:
+                raise PlacingError(f"the container engine cannot be removed: {out.strip()[-200:]}; remove it by hand")
         for path in LEFTOVERS:
             shutil.rmtree(path, ignore_errors=True)
         if self.record.get("group") and _has_group("docker"):
@@ -194,8 +211,8 @@ class Engine:
         self.system.run(["ip", "link", "delete", "docker0"])
         for family in ("iptables", "ip6tables"):
             code, saved, _ = self.system.run([family + "-save"])
-            if code == 0 and "DOCKER" in saved:
-                rest = [line for line in saved.splitlines() if "DOCKER" not in line and "docker0" not in line]
+            if code == 0 and ENGINE_RULE.search(saved):
+                rest = [line for line in saved.splitlines() if not ENGINE_RULE.search(line)]
                 rules = "\n".join(rest).replace(":FORWARD DROP", ":FORWARD ACCEPT") + "\n"
                 self.system.run([family + "-restore"], data=rules)
 
@@ -234,9 +251,10 @@ def main():
         supports_check_mode=True,
     )
     os.environ.update(APT)
-    engine = Engine(module.params, check=module.check_mode, system=System(module.run_command))
     try:
-        result = engine.present() if module.params["state"] == "present" else engine.absent()
+        with alone():
+            engine = Engine(module.params, check=module.check_mode, system=System(module.run_command))
+            result = engine.present() if module.params["state"] == "present" else engine.absent()
     except (PlacingError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

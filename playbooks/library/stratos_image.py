@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.stratos_files import ROOT, PlacingError, make_directory, read_json, write_json
-from ansible.module_utils.stratos_system import System
+from ansible.module_utils.stratos_system import System, alone
 
 DOCUMENTATION = r"""
 module: stratos_image
@@ -76,8 +76,8 @@ class Images:
         code, out, error = self.system.run(["docker", "image", "inspect", "--format", "{{.Id}}", name])
         if code == 0:
             return out.strip()
-        if "no such" in error.lower():
-            return None
+        if "no such" in error.lower() or (code == 127 and (self.check or self.params["state"] == "absent")):
+            return None  # also where a run that is only predicted would install the engine first
         raise PlacingError(f"the container engine does not answer ({error.strip()[-120:]}); see `journalctl -u docker`")
 
     def _loaded_as(self, wanted):
@@ -194,9 +194,10 @@ def main():
     )
     if module.params["loaded_from"]:
         sweep(Path(module.params["loaded_from"]))
-    images = Images(module.params, check=module.check_mode, system=System(module.run_command))
     try:
-        result = images.present() if module.params["state"] == "present" else images.absent()
+        with alone():
+            images = Images(module.params, check=module.check_mode, system=System(module.run_command))
+            result = images.present() if module.params["state"] == "present" else images.absent()
     except (PlacingError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

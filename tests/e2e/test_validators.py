@@ -326,6 +326,12 @@ def test_a_node_that_cannot_start_says_why_and_how_to_mend_it(tmp_path: Path) ->
     assert "is another process using it" in sentence
     first.terminate()
     assert first.wait(timeout=120) == 0
+    wal = (home / "data" / "wal").read_bytes()
+    (home / "data" / "wal").write_bytes(wal.replace(b"stratos write-ahead-log 1\n", b"stratos write-ahead-log 9\n"))
+    code, sentence = attempt()
+    assert code == 2
+    assert "version 'stratos write-ahead-log 9' and this program reads 'stratos write-ahead-log 1'" in sentence
+    (home / "data" / "wal").write_bytes(wal)
     store = Rdict(str(home / "data" / "chain"), Options(raw_mode=True))
     store[b"mversion"] = b"99"
     store.close()

@@ -6,7 +6,7 @@ from prometheus_client.core import Metric
 
 from stratos.chain.admission import Admission
 from stratos.chain.application import ChainApplication
-from stratos.ledger import bank, pot, queries, sds
+from stratos.ledger import bank, pot, queries, rulebook, sds
 from stratos.net.consensus_host import ConsensusHost
 from stratos.net.mesh import PeerMesh
 from stratos.net.node_metrics import counters, gauges
@@ -27,6 +27,7 @@ class ChainMetrics:
         admission: Admission,
         server: RpcServer,
         is_voting: Callable[[], bool],
+        newest_rules: int,
     ) -> None:
         self._application = application
         self._host = host
@@ -34,6 +35,7 @@ class ChainMetrics:
         self._admission = admission
         self._server = server
         self._is_voting = is_voting
+        self._newest_rules = newest_rules
         self._blocks = 0
         self._txs = 0
         self._extra_rounds = 0
@@ -47,6 +49,7 @@ class ChainMetrics:
     def read(self) -> Iterator[Metric]:
         """All numbers now."""
         application, replica, state = self._application, self._host.replica, self._application.state
+        planned = rulebook.plan(state)
         yield from counters(
             PREFIX,
             (
@@ -81,5 +84,13 @@ class ChainMetrics:
                     bank.balance(state, bank.TOTAL_REWARD),
                 ),
                 ("mined_wei", "Mining reward paid since genesis", pot.MINED.get(state)),
+                ("rules_version", "Version of the ledger's rules that holds", rulebook.rules(state).version),
+                ("rules_known", "Newest version of the ledger's rules that this program applies", self._newest_rules),
+                (
+                    "rules_planned",
+                    "Version that was voted and has not begun, 0 without one",
+                    planned.version if planned else 0,
+                ),
+                ("rules_planned_height", "Height at which it begins, 0 without one", planned.height if planned else 0),
             ),
         )

@@ -154,11 +154,13 @@ class ValidatorNode:
             admission=self.admission,
             server=self.server,
             is_voting=lambda: self.key.address in self.replica.validators,
+            newest_rules=self.ledger.newest_rules,
         )
         self.http: HttpServer | None = None
         self._known_nodes = {
             bytes.fromhex(entry.public_key) for entry in (*config.peers, *config.meta, *config.validators)
         }
+        self._planned: rulebook.Plan | None = None
         self._started = 0.0
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -266,6 +268,22 @@ class ValidatorNode:
         if any(isinstance(checked.tx.body.message, MEMBERSHIP_MESSAGES) for checked in self.application.last_executed):
             self._update_mesh()
         self.metrics.committed(txs=len(block.entries), round_number=commit.round)
+        self._look_at_plan()
+
+    def _look_at_plan(self) -> None:
+        """Say once, when it is voted, that a change of rules will stop this program."""
+        planned = rulebook.plan(self.state)
+        if planned != self._planned:
+            self._planned = planned
+            if planned is not None:
+                known = planned.version <= self.ledger.newest_rules
+                say = _log.info if known else _log.warning
+                say(
+                    "rules change is planned" if known else "rules change is planned that this program does not know",
+                    rules_version=planned.version,
+                    height=planned.height,
+                    newest_rules=self.ledger.newest_rules,
+                )
 
     def _evidence(self, proof: Evidence) -> None:
         guard("submit evidence", self._submit_evidence(proof), may_end=True)

@@ -36,7 +36,9 @@ def node(**changes: Any) -> NodePlan:
 
 
 def wish(files: dict[str, bytes] | None = None, image_id: str = "sha256:1", **changes: Any) -> ContainerWish:
-    return wish_for("net", node(**changes), NETWORKS, image_id=image_id, files=FILES if files is None else files)
+    return wish_for(
+        "net", node(**changes), NETWORKS, genesis="g", image_id=image_id, files=FILES if files is None else files
+    )
 
 
 def test_a_container_is_confined() -> None:
