@@ -36,7 +36,7 @@ from ansible.module_utils.stratos_files import (
     take_over,
     write_json,
 )
-from ansible.module_utils.stratos_system import UID, System
+from ansible.module_utils.stratos_system import UID, System, alone
 
 DOCUMENTATION = r"""
 module: stratos_bundle
@@ -369,7 +369,8 @@ def main():
         supports_check_mode=True,
     )
     try:
-        result = Machine(module.params, check=module.check_mode, system=System(module.run_command)).run()
+        with alone():
+            result = Machine(module.params, check=module.check_mode, system=System(module.run_command)).run()
     except (PlacingError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.stratos_files import ROOT, PlacingError, make_directory, read_json, write_json
-from ansible.module_utils.stratos_system import System
+from ansible.module_utils.stratos_system import System, alone
 
 DOCUMENTATION = r"""
 module: stratos_engine
@@ -62,7 +62,8 @@ class Engine:
     def present(self):
         """An engine that answers; the module's result."""
         found = self._server() if self.program() else None
-        if self.program() is None or (self.record.get("packages") and not self.record.get("whole")):
+        half = self.record.get("packages") and not self.record.get("whole")
+        if half or (found is None and not self._has_service()):
             self._install()
             found = None
         if found is None:
@@ -80,6 +81,10 @@ class Engine:
             "api": (found or {}).get("ApiVersion", ""),
         }
         return dict(answer, changed=bool(self.notes), notes=self.notes)
+
+    def _has_service(self):
+        """A client alone is no engine."""
+        return self.program() is not None and self.system.run(["systemctl", "cat", "docker.service"])[0] == 0
 
     def _server(self):
         code, out, _ = self.system.run(["docker", "version", "--format", "{{json .Server}}"])
@@ -246,9 +251,10 @@ def main():
         supports_check_mode=True,
     )
     os.environ.update(APT)
-    engine = Engine(module.params, check=module.check_mode, system=System(module.run_command))
     try:
-        result = engine.present() if module.params["state"] == "present" else engine.absent()
+        with alone():
+            engine = Engine(module.params, check=module.check_mode, system=System(module.run_command))
+            result = engine.present() if module.params["state"] == "present" else engine.absent()
     except (PlacingError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

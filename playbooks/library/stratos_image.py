@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.stratos_files import ROOT, PlacingError, make_directory, read_json, write_json
-from ansible.module_utils.stratos_system import System
+from ansible.module_utils.stratos_system import System, alone
 
 DOCUMENTATION = r"""
 module: stratos_image
@@ -194,9 +194,10 @@ def main():
     )
     if module.params["loaded_from"]:
         sweep(Path(module.params["loaded_from"]))
-    images = Images(module.params, check=module.check_mode, system=System(module.run_command))
     try:
-        result = images.present() if module.params["state"] == "present" else images.absent()
+        with alone():
+            images = Images(module.params, check=module.check_mode, system=System(module.run_command))
+            result = images.present() if module.params["state"] == "present" else images.absent()
     except (PlacingError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

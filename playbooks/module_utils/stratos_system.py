@@ -6,13 +6,37 @@ refusal is one sentence with the program's last words.
 
 from __future__ import annotations
 
+import fcntl
 import pwd
+import time
+from contextlib import contextmanager
+from pathlib import Path
 
 from ansible.module_utils.stratos_files import PlacingError
 
 USER = "stratos"
 UID = 10001
+LOCK = Path("/run/stratos.lock")
+LOCK_SECONDS = 300.0
 _SHOWN = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload")
+
+
+@contextmanager
+def alone(lock=LOCK):
+    """Keep other modules of ours away from the machine: a run that was killed on the controller may still be at work."""
+    with lock.open("a") as file:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise PlacingError(
+                        f"another run holds {lock} for {LOCK_SECONDS:.0f} s; let it end, then run again"
+                    ) from None
+                time.sleep(0.05)
+        yield
 
 
 class System:
