@@ -185,7 +185,9 @@ def _seconds(fleet: Fleet, node: str, address: str, *, send: bool) -> float:
             connection.sendall(bytes(6_000_000))
             connection.shutdown(socket.SHUT_WR)
             assert connection.recv(1) == b""
-    return time.monotonic() - began
+    seconds = time.monotonic() - began
+    output.close()
+    return seconds
 
 
 def test_one_node_can_be_killed_looked_into_frozen_and_started_again(fleet: Fleet) -> None:
