@@ -32,6 +32,7 @@ from orchestrator.fleet.failures import (
     timed_out,
 )
 from orchestrator.fleet.ssh_options import SshOptions, parse_jump, parse_ssh_options
+from orchestrator.fleet.sudo_passwords import password_of
 
 if TYPE_CHECKING:
     import fabric
@@ -139,12 +140,13 @@ def run(machine: SshTarget, command: str, *, timeout: float, sudo: bool = False,
     """Run a shell command on a machine, as root with `sudo`; raises HostFailed. A non-zero exit code is a result, not a failure."""
     began = time.monotonic()
     wrapped = as_root(command) if sudo else command
-    if machine.connection == "local":
-        code, out, err = _run_here(machine, command, wrapped, stdin, timeout)
-    else:
-        code, out, err = _run_there(machine, command, wrapped, stdin, timeout)
+    code, out, err = _run_on(machine, command, wrapped, stdin, timeout)
     if sudo and code != 0:
-        refused = sudo_failure(label(machine), machine.user or "the login user", err.decode(errors="replace"))
+        refused = _refused(machine, err)
+        if refused is not None and (password := password_of(label(machine))):
+            wrapped, given = as_root(command, password=True), password.encode() + b"\n" + stdin
+            code, out, err = _run_on(machine, command, wrapped, given, timeout)
+            refused = _refused(machine, err) if code != 0 else None
         if refused is not None:
             raise HostFailed(refused)
     return Result(
@@ -344,10 +346,22 @@ def _check_host_keys(
     return tuple(str(path) for path in used)
 
 
-def as_root(command: str) -> str:
-    """`command` for a shell, run as root: directly by root, else by sudo, which must not ask."""
+def as_root(command: str, *, password: bool = False) -> str:
+    """`command` for a shell, run as root: directly by root, else by sudo; with `password` as the first line of stdin."""
     quoted = shlex.quote(command)
-    return f'if [ "$(id -u)" = 0 ]; then exec /bin/sh -c {quoted}; else exec sudo -n -- /bin/sh -c {quoted}; fi'
+    sudo = (
+        "sudo -k -S -p ''" if password else "sudo -n"
+    )  # -k: a remembered login would leave the password to the command
+    return f'if [ "$(id -u)" = 0 ]; then exec /bin/sh -c {quoted}; else exec {sudo} -- /bin/sh -c {quoted}; fi'
+
+
+def _refused(machine: SshTarget, said: bytes) -> Failure | None:
+    return sudo_failure(label(machine), machine.user or "the login user", said.decode(errors="replace"))
+
+
+def _run_on(machine: SshTarget, command: str, wrapped: str, stdin: bytes, timeout: float) -> tuple[int, bytes, bytes]:
+    way = _run_here if machine.connection == "local" else _run_there
+    return way(machine, command, wrapped, stdin, timeout)
 
 
 def _run_here(machine: SshTarget, command: str, wrapped: str, stdin: bytes, timeout: float) -> tuple[int, bytes, bytes]:

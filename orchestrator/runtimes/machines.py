@@ -16,6 +16,7 @@ from pathlib import Path
 from orchestrator.errors import EnvironmentFault
 from orchestrator.fleet import connections
 from orchestrator.fleet.failures import BROKEN, Failure
+from orchestrator.fleet.sudo_passwords import use_inventory
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes.bundles import sha256
 from orchestrator.runtimes.machine_state import MachineState, look, node_state
@@ -41,6 +42,7 @@ class MachinesRuntime:
         self.plan = plan
         self.quarantine: dict[str, str] = {}
         self._say = say
+        use_inventory(plan.source)
         self._lost: dict[str, Failure] = {}  # machines that gave no answer: asked once, not at every step
         self.machines = {machine.name: machine for machine in plan.machines}
         self.where = {node.name: node.machine for node in plan.operated}
