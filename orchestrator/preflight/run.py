@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 from msgspec import Struct
 
-from orchestrator.fleet.connections import each, label
+from orchestrator.fleet.connections import each
 from orchestrator.fleet.failures import Failure, HostFailed
+from orchestrator.fleet.ssh_route import label
 from orchestrator.fleet.sudo_passwords import use_inventory
 from orchestrator.plan.ports import PortMap, SlotRequest, assign_slots
 from orchestrator.preflight import bandwidth, probe

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.errors import EnvironmentFault
-from orchestrator.fleet.connections import SshTarget, as_root, connect, label
+from orchestrator.fleet.connections import as_root, connect
 from orchestrator.fleet.failures import BROKEN, LOST, SUDO_REFUSED, Failure, HostFailed, sudo_failure, timed_out
+from orchestrator.fleet.ssh_route import SshTarget, label
 from orchestrator.fleet.sudo_passwords import password_of
 from orchestrator.preflight import probe
 from orchestrator.preflight.clock import Sample

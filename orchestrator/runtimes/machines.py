@@ -16,6 +16,7 @@ from pathlib import Path
 from orchestrator.errors import EnvironmentFault
 from orchestrator.fleet import connections
 from orchestrator.fleet.failures import BROKEN, Failure
+from orchestrator.fleet.ssh_route import SshTarget
 from orchestrator.fleet.sudo_passwords import use_inventory
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes.bundles import sha256
@@ -253,7 +254,7 @@ class MachinesRuntime:
     ) -> frozenset[str]:
         """Run a command for some nodes of each machine; machines where it failed, which are in quarantine then."""
 
-        def one(machine: connections.SshTarget) -> None:
+        def one(machine: SshTarget) -> None:
             names = by_machine[machine.name]
             units = " ".join(shlex.quote(unit_name(self.plan.name, name)) for name in names)
             containers = " ".join(shlex.quote(container_name(self.plan.name, name)) for name in names)
