@@ -25,7 +25,11 @@ from orchestrator.runtimes.docker import DockerRuntime
 from orchestrator.testnet.control import kill_nodes, runtime_of, start_nodes
 from orchestrator.testnet.folder import TestnetFolder
 
-pytestmark = pytest.mark.docker
+pytestmark = [
+    pytest.mark.docker,
+    # The SDK leaves the connections of executed commands to the garbage collector, which says so whenever it finds one.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 INVENTORY = """
 all:
