@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("up", "up", "bring a testnet to what its inventory says"),
         Command("down", "down", "stop every node of a testnet"),
         Command("status", "status", "nodes, heights, roots and health"),
+        Command("maintenance", "maintenance", "keep tasks and penalties off resource nodes while you work on them"),
         Command("logs", "logs", "read or follow the nodes' logs"),
     ),
     "Fleet": (

@@ -101,6 +101,11 @@ class Joining:
         folder = TestnetFolder(testnets_root() / name)
         self._refuse_other_testnet(folder, ticket)
         self._refuse_expired(ticket, folder)
+        if self.wish.coordinator is None and not folder.exists:
+            signer = ticket.body.coordinator.hex()
+            self.notes.append(
+                f"the ticket is signed by coordinator {signer}: is it the one you know? --coordinator-key asks"
+            )
         self.say("asking the network's seeds")
         network = find_network(ticket, say=self.notes.append, get=self.get)
         output = (self.wish.output or Path(f"{name}.yml")).resolve()

@@ -152,9 +152,15 @@ def test_sudo_refused_is_a_line_and_the_rest_is_measured(machines: dict[str, Any
         report = examined(topology)["r1"]
         assert "let plain run sudo there without a password" in fix(report, "sudo")
         assert verdicts(report)["memory"] == verdicts(report)["port 18081"] == "pass"
+        on(good, "r1", "echo plain:hunter2 | chpasswd; echo 'plain ALL=(ALL) ALL' > /etc/sudoers.d/plain")
+        second["ansible_become_password"] = "hunter2"
+        topology = read_topology(written(tmp_path, {"machine1": machines["machine1"], "machine2": second}))
+        close_all()
+        assert verdicts(examined(topology)["r1"])["sudo"] == "pass"
+        assert on(topology, "r1", "id -u; cat") == "0"
     finally:
         close_all()
-        on(good, "r1", f"userdel -r plain 2>/dev/null; rm -f {keys}/plain")
+        on(good, "r1", f"userdel -r plain 2>/dev/null; rm -f {keys}/plain /etc/sudoers.d/plain")
 
 
 def test_a_taken_port_and_a_full_disk_fail_their_lines(machines: dict[str, Any], tmp_path: Path) -> None:
