@@ -140,6 +140,7 @@ async def _supervised(open_node: OpenNode, home: Path, config: NodeConfig) -> No
     try:
         _write_ready(home, config, await node.start())
         gc.freeze()
+        gc.enable()  # whoever started this process may have disabled it while so much was imported
         await stop.wait()
     finally:
         await node.stop()

@@ -40,6 +40,8 @@ T = TypeVar("T")
 CONNECT_SECONDS = 10.0
 AT_ONCE = 32
 GRACE_SECONDS = 2.0
+SESSIONS = 8
+SESSION_SECONDS = 10.0
 _CHUNK = 1 << 16
 
 
@@ -64,17 +66,35 @@ class Result(Struct, frozen=True, kw_only=True):
         return self.stderr.decode(errors="replace").strip()
 
 
-_open: dict[tuple[object, ...], fabric.Connection] = {}
-_open_lock = threading.Lock()
+class _Kept:
+    """What is kept for one way to a machine. Servers allow ten sessions on a connection (MaxSessions); we use fewer."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.sessions = threading.BoundedSemaphore(SESSIONS)
+        self.connection: fabric.Connection | None = None
+
+
+_kept: dict[tuple[object, ...], _Kept] = {}
+_kept_lock = threading.Lock()
+
+
+def _keeping(machine: SshTarget) -> _Kept:
+    key = (machine.address, machine.user, machine.port, machine.key_file, machine.ssh_args)
+    with _kept_lock:
+        return _kept.setdefault(key, _Kept())
 
 
 def connect(machine: SshTarget, *, timeout: float = CONNECT_SECONDS) -> fabric.Connection:
     """An open connection to a machine, the same one each time; raises HostFailed."""
-    key = (machine.address, machine.user, machine.port, machine.key_file, machine.ssh_args)
-    with _open_lock:
-        known = _open.get(key)
-    if known is not None and known.is_connected:
-        return known
+    kept = _keeping(machine)
+    with kept.lock:  # whoever comes meanwhile waits for this one, rather than logging in beside it
+        if kept.connection is None or not kept.connection.is_connected:
+            kept.connection = _connected(machine, timeout)
+        return kept.connection
+
+
+def _connected(machine: SshTarget, timeout: float) -> fabric.Connection:
     connection, way = prepare(machine, timeout)
     try:
         connection.open()
@@ -83,18 +103,26 @@ def connect(machine: SshTarget, *, timeout: float = CONNECT_SECONDS) -> fabric.C
     except Exception as error:
         _close_quietly(connection)
         raise HostFailed(failure_of(error, way)) from error
-    with _open_lock:
-        _open[key] = connection
     return connection
+
+
+def give_up(machine: SshTarget, connection: fabric.Connection) -> None:
+    """Do not use this connection again: it is broken."""
+    kept = _keeping(machine)
+    with kept.lock:
+        if kept.connection is connection:
+            kept.connection = None
+    _close_quietly(connection)
 
 
 def close_all() -> None:
     """Close every connection this process keeps."""
-    with _open_lock:
-        connections = list(_open.values())
-        _open.clear()
-    for connection in connections:
-        _close_quietly(connection)
+    with _kept_lock:
+        ways = list(_kept.values())
+        _kept.clear()
+    for kept in ways:
+        if kept.connection is not None:
+            _close_quietly(kept.connection)
 
 
 def run(machine: SshTarget, command: str, *, timeout: float, sudo: bool = False, stdin: bytes = b"") -> Result:
@@ -214,31 +242,50 @@ def _run_here(machine: SshTarget, command: str, wrapped: str, stdin: bytes, time
 def _run_there(
     machine: SshTarget, command: str, wrapped: str, stdin: bytes, timeout: float
 ) -> tuple[int, bytes, bytes]:
-    connection = connect(machine, timeout=min(timeout, CONNECT_SECONDS) if timeout > 0 else CONNECT_SECONDS)
-    way = Way(
+    deadline = time.monotonic() + timeout
+    with _keeping(machine).sessions:
+        connection, channel = _session(machine, deadline)
+        try:
+            channel.exec_command(wrapped)
+            out, err = _talk(channel, stdin, deadline)
+            if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
+                raise TimeoutError
+            return channel.recv_exit_status(), out, err
+        except TimeoutError as error:  # others may be using the connection: it stays
+            raise HostFailed(timed_out(label(machine), command, timeout)) from error
+        except Exception as error:
+            give_up(machine, connection)
+            raise HostFailed(failure_of(error, _way(machine, connection, timeout))) from error
+        finally:
+            try:
+                channel.close()
+            except (OSError, EOFError):
+                pass  # its connection is gone already
+
+
+def _session(machine: SshTarget, deadline: float) -> tuple[fabric.Connection, paramiko.Channel]:
+    """A session on the machine's connection; on a new one when the kept one turns out to be dead. Nothing has run yet."""
+    for last in (False, True):
+        left = max(1.0, deadline - time.monotonic())
+        connection = connect(machine, timeout=min(left, CONNECT_SECONDS))
+        try:
+            assert connection.transport is not None
+            return connection, connection.transport.open_session(timeout=min(left, SESSION_SECONDS))
+        except Exception as error:
+            give_up(machine, connection)
+            if last:
+                raise HostFailed(failure_of(error, _way(machine, connection, left))) from error
+    raise AssertionError
+
+
+def _way(machine: SshTarget, connection: fabric.Connection, seconds: float) -> Way:
+    return Way(
         machine=label(machine),
         address=connection.host,
         port=int(connection.port),
         user=connection.user,
-        seconds=timeout,
+        seconds=seconds,
     )
-    deadline = time.monotonic() + timeout
-    channel: paramiko.Channel | None = None
-    try:
-        assert connection.transport is not None
-        channel = connection.transport.open_session(timeout=timeout)
-        channel.exec_command(wrapped)
-        out, err = _talk(channel, stdin, deadline)
-        if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
-            raise TimeoutError
-        return channel.recv_exit_status(), out, err
-    except TimeoutError as error:
-        raise HostFailed(timed_out(label(machine), command, timeout)) from error
-    except Exception as error:
-        raise HostFailed(failure_of(error, way)) from error
-    finally:
-        if channel is not None:
-            channel.close()
 
 
 def _talk(channel: paramiko.Channel, stdin: bytes, deadline: float) -> tuple[bytes, bytes]:

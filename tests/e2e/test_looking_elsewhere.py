@@ -88,7 +88,7 @@ def test_in_containers(tmp_path: Path, engine: docker.DockerClient) -> None:
 @pytest.mark.docker
 @pytest.mark.slow
 def test_on_machines(tmp_path: Path, engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After destroy a machine has no unit, user, folder or container of ours, and runs what it ran before."""
+    """A machine that is too small is not touched; after destroy one has no unit, user, folder or container of ours, and runs what it ran before."""
     tool = Tool(tmp_path)
     monkeypatch.setenv("STRATOS_TESTNETS", str(tool.root))
     name, lab_name = f"look{os.getpid()}", f"look-{os.getpid()}"
@@ -103,6 +103,13 @@ def test_on_machines(tmp_path: Path, engine: docker.DockerClient, monkeypatch: p
         hosts = {"v1": first, "m1": first, "r1": {**second, "stratos_disk": "1 GiB"}}
         tool.write(yaml.safe_dump({"all": {"vars": settings, "children": groups(hosts)}}))
         before = found_on(lab_name, folder)
+        tool.write(
+            yaml.safe_dump({"all": {"vars": {**settings, "stratos_hardware_factor": 1.0}, "children": groups(hosts)}})
+        )
+        small = tool.run("up")
+        assert small.returncode != 0 and "stratos_hardware_factor" in small.stderr, small.stdout + small.stderr
+        assert found_on(lab_name, folder) == before
+        tool.write(yaml.safe_dump({"all": {"vars": settings, "children": groups(hosts)}}))
         up = tool.run("up")
         assert up.returncode == 0, up.stdout + up.stderr
         look_around(tool, name, tmp_path / "all.tar.gz")

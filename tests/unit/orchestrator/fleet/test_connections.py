@@ -100,6 +100,10 @@ class Lab:
 
     def close(self) -> None:
         self.listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Break every connection."""
         for transport in self._transports:
             transport.close()
 
@@ -136,6 +140,20 @@ def test_bytes_go_in_and_come_out_and_one_connection_serves_all(lab: Lab) -> Non
     assert (done.code, done.said) == (3, "no")
     assert lab.connections == 1
     assert connect(lab.target()).is_connected
+
+
+def test_many_at_once_share_one_connection_and_a_dead_one_is_replaced(lab: Lab) -> None:
+    """Threads wait for the login of the first; a connection that broke meanwhile costs one more login and no failure."""
+    target = lab.target()
+    threads = [threading.Thread(target=run, args=(target, "sleep 0.05"), kwargs={"timeout": 60}) for _ in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lab.connections == 1
+    lab.cut()
+    assert run(target, "echo back", timeout=20).text == "back"
+    assert lab.connections == 2
 
 
 def test_another_host_key_is_refused_and_says_how_to_accept_it(lab: Lab) -> None:
