@@ -32,6 +32,7 @@ def main(argv: list[str]) -> int:
         output=options.output,
         testnet=options.testnet or "",
         host=options.host or "",
+        ssh_key=options.ssh_key,
         name=options.name or "",
         address=options.address or "",
         region=options.region or "",
@@ -81,6 +82,9 @@ def _options(argv: list[str]) -> argparse.Namespace:
     command.add_argument("--testnet", type=_name, help="what to call it here (default: the network's name)")
     command.add_argument(
         "--host", metavar="USER@ADDRESS", help="put the node on this machine, over SSH (default: here)"
+    )
+    command.add_argument(
+        "--ssh-key", type=Path, metavar="FILE", help="private key for --host (default: as ssh finds one)"
     )
     command.add_argument("--name", type=_name, help="the node's name (default: role and this machine's name)")
     command.add_argument("--address", type=_address, help="where others reach the node (default: found out)")

@@ -1,4 +1,4 @@
-"""`stratosctl logs`: the nodes' logs, merged by time; `-f` follows them."""
+"""`stratosctl logs`: the nodes' logs of all hosts, merged by time and filtered; `-f` follows them."""
 
 from __future__ import annotations
 
@@ -10,65 +10,93 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.exit_codes import OK
+from orchestrator.cli.exit_codes import OK, PARTIAL
 from orchestrator.cli.parsing import parser
-from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:
     from orchestrator.testnet.log_lines import LogLine
 
-EXAMPLES = """  stratosctl logs                      everything so far
-  stratosctl logs meta-1 meta-2 -f     two nodes, as it happens
-  stratosctl logs --since 5m --json
+EXAMPLES = """  stratosctl logs                          everything so far
+  stratosctl logs meta-1 meta-2 -f         two nodes, as it happens
+  stratosctl logs validators --level warning --since 5m
+  stratosctl logs --grep 'slice|receipt' --json
+
+Processes, containers and machines are read alike. The exit code is 4 when some nodes could not be asked.
 """
+LEVELS = ("debug", "info", "warning", "error", "critical")
 LOOK_SECONDS = 0.1
+ASK_SECONDS = 1.0
+"""Between two looks at files here, and between two questions to engines and machines."""
 _SKIPPED = frozenset({"timestamp", "time", "ts", "time_ms", "level", "event", "logger"})
 
 
 def main(argv: list[str]) -> int:
     """Run the command; the exit code."""
     options = _options(argv)
-    from orchestrator.testnet.locate import locate  # after parsing: --help must be quick
-    from orchestrator.testnet.log_lines import Follower, merged
+    from orchestrator.runtimes.choose import runtime_for  # after parsing: --help must be quick
+    from orchestrator.testnet.choosing import chosen_nodes
+    from orchestrator.testnet.locate import locate
+    from orchestrator.testnet.log_reading import LineFilter, LogReader
 
     folder = locate(options.inventory)
-    folder.need_plan()
-    known = sorted(home.name for home in folder.nodes.iterdir()) if folder.nodes.is_dir() else []
-    unknown = [name for name in options.nodes if name not in known]
-    if unknown:
-        raise BadInput(f"testnet {folder.name} has no node {unknown[0]!r}; it has {', '.join(known) or 'none'}")
-    files = {name: folder.nodes / name / "node.log" for name in options.nodes or known}
-    follower = Follower(files) if options.follow else None
-    width = max((len(name) for name in files), default=0)
+    plan = folder.need_plan()
+    names = [node.name for node in chosen_nodes(plan, options.nodes)]
+    runtime = runtime_for(plan, folder.path, code="")
+    reader = LogReader(runtime, names)
+    width = max((len(name) for name in names), default=0)
     since = 0.0 if options.since is None else time.time() - options.since
-    for line in merged(files, since=since):
-        _show(line, width, as_json=options.json)
+    wanted = LineFilter(since=since, level=options.level, pattern=options.grep)
+    told: set[str] = set()
+
+    def tell_problems() -> None:
+        for name in reader.problems.keys() - told:
+            told.add(name)
+            print(f"stratosctl: no log of {name}: {reader.problems[name]}", file=sys.stderr)
+
     try:
-        while follower is not None:
-            for line in follower.new_lines():
+        for line in reader.so_far(since=since):
+            if wanted.wants(line):
                 _show(line, width, as_json=options.json)
+        tell_problems()
+        while options.follow:
             sys.stdout.flush()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS if plan.runtime == "process" else ASK_SECONDS)
+            for line in reader.new():
+                if wanted.wants(line):
+                    _show(line, width, as_json=options.json)
+            tell_problems()
     except KeyboardInterrupt:
         pass  # the way to end following
-    return OK
+    finally:
+        runtime.close()
+    return PARTIAL if reader.problems else OK
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
     command = parser("logs", "Read or follow the nodes' logs, merged by time.", examples=EXAMPLES)
-    command.add_argument("nodes", nargs="*", metavar="NODE", help="only these nodes")
+    command.add_argument("nodes", nargs="*", metavar="NODE", help="only these nodes, groups or machines")
     command.add_argument("-i", "--inventory", type=Path, help="Ansible inventory (default: inventories/local.yml)")
     command.add_argument("-f", "--follow", action="store_true", help="go on printing new lines")
-    command.add_argument("--since", type=_ago, metavar="TIME", help="only the last 30s, 5m, 2h, 1d")
+    command.add_argument("--since", type=ago, metavar="TIME", help="only the last 30s, 5m, 2h, 1d")
+    command.add_argument("--level", choices=LEVELS, default="debug", help="only lines of this level and above")
+    command.add_argument("--grep", type=_pattern, metavar="REGEX", help="only lines that match")
     command.add_argument("--json", action="store_true", help="one JSON object per line, with its node")
     return command.parse_args(argv)
 
 
-def _ago(text: str) -> float:
+def ago(text: str) -> float:
+    """An argparse type: seconds of a span of time."""
     match = re.fullmatch(r"([0-9]{1,9})(s|m|h|d|)", text)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a span of time such as 30s, 5m, 2h or 1d")
     return int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}[match[2]]
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a regular expression ({error})") from error
 
 
 def _show(line: LogLine, width: int, *, as_json: bool) -> None:

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("up", "up", "bring a testnet to what its inventory says"),
         Command("down", "down", "stop every node of a testnet"),
         Command("status", "status", "nodes, heights, roots and health"),
+        Command("maintenance", "maintenance", "keep tasks and penalties off resource nodes while you work on them"),
         Command("logs", "logs", "read or follow the nodes' logs"),
     ),
     "Fleet": (
@@ -42,6 +43,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("exec", "exec", "run a command where nodes run"),
         Command("collect", "collect", "one archive of logs, configs without secrets, metrics and versions"),
         Command("destroy", "destroy", "take a testnet off its machines and leave them as found"),
+        Command("load", "load", "traffic from every load host at once, verified, as one result"),
         Command("image", "image", "build, save, load and list the node's container image"),
         Command("bundle", "bundle", "render what belongs on each machine, for running the playbooks by hand"),
         Command("lab", "lab", "machines in containers, to rehearse a fleet on"),

@@ -40,6 +40,7 @@ class Answers(Struct, frozen=True, kw_only=True):
     tier: int
     disk: str
     deposit_wei: int
+    ssh_key: str = ""
     hardware_factor: float = 1.0
     ready_seconds: int = 0
 
@@ -64,6 +65,7 @@ def fill(answers: Answers) -> str:
         ansible_host=host,
         ansible_user=user,
         ansible_port=port,
+        ssh_key=answers.ssh_key,
         address=answers.address,
         region=answers.region,
         tier=answers.tier,

@@ -52,6 +52,7 @@ class JoinWish(Struct, frozen=True, kw_only=True):
     output: Path | None = None
     testnet: str = ""
     host: str = ""
+    ssh_key: Path | None = None
     name: str = ""
     address: str = ""
     region: str = ""
@@ -190,6 +191,7 @@ class Joining:
             tier=body.tier,
             disk=wish.disk,
             deposit_wei=deposit_wei(body.role, body.tier, network.genesis),
+            ssh_key=str(wish.ssh_key.resolve()) if wish.ssh_key is not None else "",
             hardware_factor=body.hardware_permille / 1000,
             ready_seconds=max(60, int(20 * blocks)),
         )

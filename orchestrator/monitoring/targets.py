@@ -45,7 +45,7 @@ def node_targets(plan: Plan) -> list[dict[str, Any]]:
                 "machine": node.machine or node.config.host or node.name,
             },
         }
-        for node in plan.nodes
+        for node in plan.operated
     ]
 
 

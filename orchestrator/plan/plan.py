@@ -185,7 +185,9 @@ def make_plan(
     _refuse_shared_identity(topology, ring)
     image = existing.image.wanted if existing.image and existing.image.inventory == topology.image else topology.image
     endpoints = outside.endpoints if outside is not None else None
-    plan = _plan_of(topology, ring, ports, genesis, before, left=tuple(sorted(left)), image=image, outside=endpoints)
+    plan = _plan_of(
+        topology, ring, ports, genesis, before, leaving, left=tuple(sorted(left)), image=image, outside=endpoints
+    )
     machines = (*plan.machines, *_machines_of(leaving, topology, before))
     return Outcome(structs.replace(plan, leaving=leaving, machines=machines, networks=networks), ring, genesis)
 
@@ -252,6 +254,7 @@ def _plan_of(
     ports: PortMap,
     genesis: Genesis,
     before: Plan | None,
+    leaving: tuple[NodePlan, ...],
     *,
     left: tuple[str, ...],
     image: str,
@@ -269,10 +272,9 @@ def _plan_of(
     }
     others = _peers_outside(outside, ours=frozenset(entry.public_key for entry in entries.values()))
     known = {node.name: node.config for node in before.nodes} if before is not None else {}
-    leaving = tuple(
+    leavers = tuple(
         PeerEntry(name=node.name, role=node.role, public_key=node.public_key, endpoint=node.config.network_address)
-        for node in (before.nodes if before is not None else ())
-        if node.name not in entries
+        for node in leaving
     )
     limits = topology.faucet
     faucet = (
@@ -304,7 +306,7 @@ def _plan_of(
                 ports,
                 entries,
                 others,
-                leaving,
+                leavers,
                 known.get(node.name),
                 registers=node.name not in from_genesis,
                 slice_transport=outside.slice_transport if outside is not None else topology.slice_transport,

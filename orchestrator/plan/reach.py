@@ -40,7 +40,7 @@ def reach_of(plan: Plan, *, exporter_port: int) -> dict[str, list[dict[str, Any]
     """For every machine of the plan what its packet filter should let in: the value of `stratos_firewall_ports`."""
     exporter = OpenPort(exporter_port, OPERATORS, "node exporter")
     found: dict[str, list[OpenPort]] = {machine.name: [exporter] for machine in plan.machines}
-    for node in plan.nodes:
+    for node in plan.operated:
         if node.machine in found:
             found[node.machine].extend(ports_of(node))
     return {

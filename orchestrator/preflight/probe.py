@@ -472,11 +472,15 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
         parts.append(("engine", lambda: engine(str(asked.get("testnet", "")))))
     found: dict[str, Any] = {"version": VERSION, "problems": []}
     for name, part in parts:
-        try:
-            found.update(part())
-        except Exception as error:  # noqa: BLE001 - a part that cannot be measured must not hide the others
-            found["problems"].append(f"{name}: {str(error)[:120] or type(error).__name__}")
+        _add(found, name, part)
     return found
+
+
+def _add(found: dict[str, Any], name: str, part: Callable[[], dict[str, Any]]) -> None:
+    try:
+        found.update(part())
+    except Exception as error:  # noqa: BLE001 - a part that cannot be measured must not hide the others
+        found["problems"].append(f"{name}: {str(error)[:120] or type(error).__name__}")
 
 
 class Answers:

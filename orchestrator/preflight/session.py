@@ -73,7 +73,10 @@ class ProbeSession:
         pipe, process = self._pipe, self._process
         self._pipe = self._process = None
         if pipe is not None:
-            pipe.close()
+            try:
+                pipe.close()
+            except Exception:  # noqa: BLE001, S110 - a connection that is gone already is closed
+                pass
         if process is not None:
             try:
                 process.wait(timeout=5)

@@ -157,10 +157,11 @@ class MachinesRuntime:
             ran |= self.stop(wave, timeout_seconds=timeout_seconds) if wave else frozenset()
         return frozenset(ran)
 
-    def purge(self) -> None:
-        """Take everything of this testnet off the machines: units, homes, records; what serves other testnets stays."""
+    def purge(self, *, keep_data: bool = False) -> None:
+        """Take everything of this testnet off the machines: units, homes, records; what serves other testnets stays, and
+        with `keep_data` the homes do."""
         provisioner = self._provisioner()
-        provisioner.leave(list(self.machines.values()))
+        provisioner.leave(list(self.machines.values()), keep_data=keep_data)
         for name, sentence in provisioner.failed.items():
             self._quarantine(name, sentence)
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 from orchestrator.fleet.inventory_file import write_inventory
 from orchestrator.fleet.playbook import PLAYBOOKS, run_playbook
 from orchestrator.image.archive import ImageArchive, image_archive
+from orchestrator.monitoring.fleet_facts import facts_digest, write_facts
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes.bundles import (
     Manifest,
@@ -58,6 +59,7 @@ class Provisioner:
     def render(self, files: Mapping[str, Mapping[str, bytes]], reached: Mapping[str, MachineState]) -> list[Rendered]:
         """Write the bundle of every machine that answered; raises EnvironmentFault when the image cannot be had."""
         self.bundles.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_facts(self.bundles, self.plan)
         playbooks = playbooks_digest()
         rendered = []
         for machine in self.plan.machines:
@@ -71,7 +73,7 @@ class Provisioner:
                 testnet=self.plan.name,
                 image=nodes[0].image if nodes else before.image if before is not None else "",
                 image_id=self._archive(nodes[0].image).image_id if nodes else "",
-                base=base_digest(playbooks, machine, entries),
+                base=base_digest(playbooks, machine, entries, facts=facts_digest(self.plan, machine)),
                 nodes=tuple(entries),
             )
             write_bundle(
@@ -203,11 +205,11 @@ def playbooks_digest() -> str:
     return digest.hexdigest()
 
 
-def base_digest(playbooks: str, machine: Machine, entries: Iterable[NodeEntry]) -> str:
-    """Stands for what a machine is set up for, beside the files of its nodes."""
+def base_digest(playbooks: str, machine: Machine, entries: Iterable[NodeEntry], *, facts: str) -> str:
+    """Stands for what a machine is set up for, beside the files of its nodes. `facts`: what it must know of the fleet."""
     ports = [(entry.name, entry.role, entry.ports) for entry in entries]
-    facts = msgspec.json.encode([playbooks, machine.groups, sorted(ports, key=lambda one: one[0])])
-    return hashlib.sha256(facts).hexdigest()
+    base = msgspec.json.encode([playbooks, machine.groups, sorted(ports, key=lambda one: one[0]), facts])
+    return hashlib.sha256(base).hexdigest()
 
 
 def _differing(before: Manifest | None, after: Manifest) -> set[str]:

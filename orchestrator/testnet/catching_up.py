@@ -42,12 +42,12 @@ def wait_following(
 
 
 def wait_voting(node: NodePlan, *, patience_seconds: float) -> None:
-    """Wait until a validator says that it is in the set; PartialFailure at the deadline."""
+    """Wait until a validator or meta node says that it is in its set; PartialFailure at the deadline."""
     deadline = time.monotonic() + patience_seconds
     while not (node_status(node) or {}).get("voting"):
         if time.monotonic() > deadline:
             raise PartialFailure(
-                f"{node.name} is staked but not among the voters after {patience_seconds:g} s; "
+                f"{node.name} is registered but not among the voters after {patience_seconds:g} s; "
                 "look at `stratosctl status` and run `up` again"
             )
         time.sleep(LOOK_SECONDS)

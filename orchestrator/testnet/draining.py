@@ -31,6 +31,8 @@ from orchestrator.testnet.registration import Registrar
 from stratos.wire.config import NodeConfig
 
 LOOK_SECONDS = 0.2
+SETTLE_SECONDS = 10.0
+"""How long newcomers that are registered already may take to be counted."""
 
 
 class StillThere(PartialFailure):
@@ -104,10 +106,10 @@ class Draining:
         address = self.ring.nodes[name].node_key().text
         runs = self._runs(name)
         holder = self._holder(address)
+        copies = registrar.genesis.meta.copies
         if holder is not None and holder.status not in (UNBONDING, REMOVED):
-            others = sum(one.status == ACTIVE and one.node != address for one in self._holders().values())
-            copies = registrar.genesis.meta.copies
-            reason = slices_must_stay(name, slices=int(holder.slices), others_active=others, copies=copies)
+            others = self._others_active(address)
+            reason = slices_must_stay(name, slices=int(holder.slices_left), others_active=others, copies=copies)
             if reason is not None:
                 self._unforced(name, reason)
         if runs:
@@ -117,19 +119,21 @@ class Draining:
             return phrase
         if not runs:
             return f"{phrase}; it did not run, so its slices are copied from their other holders"
-        holder = self._migrated(name, address)
+        holder = self._migrated(name, address, copies=copies)
         note = self._cooling_off(name, address, holder, registrar)
         self.runtime.mark(name, FLAG, on=False)  # its home may come back one day
         return f"{phrase}; every slice has its copies elsewhere{note}"
 
-    def _migrated(self, name: str, address: str) -> HolderView:
+    def _migrated(self, name: str, address: str, *, copies: int) -> HolderView:
         """Wait until the meta layer has moved every slice."""
         while True:
             holder = self._holder(address)
             if holder is not None and holder.status in (UNBONDING, REMOVED) and holder.slices_left == "0":
                 return holder
-            left = f"{holder.slices_left} slices" if holder is not None and holder.status == UNBONDING else "its slices"
-            self._wait(name, f"has handed over all but {left}", f"draining {name}: {left} left")
+            left = f"{holder.slices_left} slices" if holder is not None and holder.status == UNBONDING else "all slices"
+            others = self._others_active(address)
+            short = f" ({others} other resource nodes are active, for {copies} copies)" if others < copies else ""
+            self._wait(name, f"still has {left} to hand over{short}", f"draining {name}: {left} left{short}")
 
     def _cooling_off(self, name: str, address: str, holder: HolderView, registrar: Registrar) -> str:
         """What leaving now costs, as the end of a sentence; waits for it to cost nothing when that is wanted."""
@@ -155,11 +159,12 @@ class Draining:
             holder = self._holder(address) or holder
         return ""
 
-    def _holders(self) -> dict[str, HolderView]:
-        return read_holders(meta_addresses(self.plan)) or {}
-
     def _holder(self, address: str) -> HolderView | None:
-        return self._holders().get(address)
+        return (read_holders(meta_addresses(self.plan), held=address) or {}).get(address)
+
+    def _others_active(self, address: str) -> int:
+        found = read_holders(meta_addresses(self.plan)) or {}
+        return sum(one.status == ACTIVE and one.node != address for one in found.values())
 
     # -- the two layers that vote
 
@@ -172,9 +177,9 @@ class Draining:
                 for one in registrar.api.registered()
                 if one.role == "meta" and one.active and one.node != address
             ]
-            reason = meta_must_stay(name, others=len(others), others_up=len(self._up("meta", others)))
-            if reason is not None:
-                raise StillThere(f"{name} goes on running: {reason}")
+            self._unless_needed(
+                name, lambda: meta_must_stay(name, others=len(others), others_up=len(self._up("meta", others)))
+            )
         phrase = registrar.leave(name, "meta")
         self._until_not_voting(name, config)
         return phrase
@@ -188,9 +193,9 @@ class Draining:
                 for one in registrar.api.registered()
                 if one.role == "validator" and one.active and one.node != address
             }
-            reason = validator_must_stay(name, stakes=stakes, up=self._up("validator", list(stakes)))
-            if reason is not None:
-                raise StillThere(f"{name} goes on running: {reason}")
+            self._unless_needed(
+                name, lambda: validator_must_stay(name, stakes=stakes, up=self._up("validator", list(stakes)))
+            )
         phrase = registrar.leave(name, "validator")
         found = registrar.api.registered_node(address, "validator")
         if found is not None and found.active and not registrar.own_stake(name):
@@ -199,6 +204,15 @@ class Draining:
             )
         self._until_not_voting(name, config)
         return phrase
+
+    def _unless_needed(self, name: str, reason: Callable[[], str | None]) -> None:
+        """Refuse while the layer needs the node; newcomers get a moment to take over."""
+        patience = time.monotonic() + min(SETTLE_SECONDS, self.settings.seconds)
+        while (sentence := reason()) is not None:
+            if time.monotonic() > patience:
+                raise StillThere(f"{name} goes on running: {sentence}")
+            self.say(f"{name} is still needed: {sentence}")
+            time.sleep(LOOK_SECONDS)
 
     def _up(self, role: str, addresses: list[str]) -> frozenset[str]:
         """Those of these nodes that take part: ours when they say so, those of others are taken at their register's word."""

@@ -235,7 +235,9 @@ def endpoints_of(plan: Plan) -> Endpoints:
     ours = {node.public_key for node in plan.nodes}
 
     def of(role: str) -> list[tuple[str, NodeConfig, str]]:
-        return [(node.name, node.config, node.public_key) for node in plan.nodes if node.role == role]
+        # Newcomers last: until they have caught up, they answer for a network as it was.
+        nodes = sorted((node for node in plan.nodes if node.role == role), key=lambda node: node.registers)
+        return [(node.name, node.config, node.public_key) for node in nodes]
 
     return Endpoints(
         validators=tuple(

@@ -14,13 +14,12 @@ ACTIVE, MAINTENANCE, UNBONDING, REMOVED = "active", "maintenance", "unbonding", 
 
 
 class HolderView(Struct, frozen=True, kw_only=True):
-    """One resource node. `slices` is what it reports to hold; `slices_left` how many of a leaver's still count on it;
+    """One resource node. `slices_left`: how many the index counts on it, of a leaver or of the one asked about;
     `cooling_off_ms` how long a leaver has to stay to forfeit nothing; `left`: its leaving is settled."""
 
     node: str
     name: str
     status: str
-    slices: str
     slices_left: str = "0"
     maintenance: bool = False
     left: bool = False
@@ -32,11 +31,15 @@ class _Answer(Struct):
     holders: tuple[HolderView, ...]
 
 
-def read_holders(metas: Iterable[tuple[str, int]]) -> dict[str, HolderView] | None:
-    """Every resource node by its stsds1... address; None when no meta node at these (host, port) answers."""
+def read_holders(metas: Iterable[tuple[str, int]], *, held: str = "") -> dict[str, HolderView] | None:
+    """Every resource node by its stsds1... address, with the slices of node `held` counted; None when no meta node at
+    these (host, port) answers. One that has not heard of any of them (a newcomer that catches up) is asked last."""
+    heard: dict[str, HolderView] | None = None
     for host, port in metas:
-        answer = request(host, port, "/stratos/meta/v1/nodes", timeout_seconds=ANSWER_SECONDS)
+        answer = request(host, port, f"/stratos/meta/v1/nodes?held={held}", timeout_seconds=ANSWER_SECONDS)
         if answer is not None and answer.status == 200:
             found = msgspec.json.decode(answer.body, type=_Answer)
-            return {holder.node: holder for holder in found.holders}
-    return None
+            heard = {holder.node: holder for holder in found.holders}
+            if any(holder.last_status_ms != "0" for holder in found.holders):
+                return heard
+    return heard

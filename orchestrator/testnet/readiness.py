@@ -148,7 +148,8 @@ def not_ready(role: str, status: dict[str, Any], *, above: int = 0) -> str | Non
 
 def meta_addresses(plan: Plan) -> list[tuple[str, int]]:
     """(host, port) of the HTTP of every meta node that can be asked, ours first."""
-    found = [node.http_address for node in plan.nodes if node.role == "meta"]
+    ours = sorted((node for node in plan.nodes if node.role == "meta"), key=lambda node: node.registers)
+    found = [node.http_address for node in (*ours, *plan.leaving) if node.role == "meta"]
     for entry in plan.outside.meta if plan.outside is not None else ():
         parts = urlsplit(entry.http)
         if parts.hostname and parts.port:
@@ -157,14 +158,17 @@ def meta_addresses(plan: Plan) -> list[tuple[str, int]]:
 
 
 def active_holders(metas: Iterable[tuple[str, int]]) -> frozenset[str]:
-    """Addresses of the resource nodes that the meta layer gives work to, as the first meta node that answers says."""
+    """Addresses of the resource nodes that the meta layer gives work to, as the first meta node says that knows any (a
+    newcomer that still catches up knows none)."""
     for meta in metas:
         answer = request(*meta, "/stratos/meta/v1/nodes", timeout_seconds=STATUS_SECONDS)
         if answer is not None and answer.status == 200:
             holders = msgspec.json.decode(answer.body)["holders"]
-            return frozenset(
+            active = frozenset(
                 holder["node"] for holder in holders if holder["status"] == "active" and holder["last_status_ms"] != "0"
             )
+            if active:
+                return active
     return frozenset()
 
 

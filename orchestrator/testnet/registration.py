@@ -17,9 +17,11 @@ from msgspec import structs
 from orchestrator.chain_api import ChainApi, Committed, Refused, Registered
 from orchestrator.errors import PartialFailure
 from orchestrator.plan.keys import FAUCET, KeyRing
-from orchestrator.plan.plan import NodePlan
+from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.testnet.catching_up import wait_following, wait_voting
 from orchestrator.testnet.folder import TestnetFolder
+from orchestrator.testnet.node_status import base_status
+from stratos.client.records import Endpoints, MetaEndpoint, ValidatorEndpoint
 from stratos.crypto.keys import NodeKey, WalletKey
 from stratos.crypto.signing import sign_bytes
 from stratos.wire.genesis import Genesis, genesis_hash
@@ -59,7 +61,8 @@ class Registrar:
         self.genesis: Genesis = folder.need_genesis()
         self.hash = genesis_hash(self.genesis)
         self.plan = folder.need_plan()
-        self.api = ChainApi(folder.endpoints())
+        self.endpoints = _best_first(folder.endpoints(), self.plan)
+        self.api = ChainApi(self.endpoints)
         blocks = self.genesis.value_consensus.block_seconds + self.genesis.meta_consensus.block_seconds
         self.patience = ACTIVE_SECONDS + ACTIVE_BLOCKS * blocks
 
@@ -76,9 +79,11 @@ class Registrar:
             if node.role != "resource":  # a resource node with a funded owner registers itself
                 self._register(node)
         if node.role == "meta":
-            wait_following(node, self.folder.endpoints(), patience_seconds=self.patience, say=self.say)
+            wait_following(node, self.endpoints, patience_seconds=self.patience, say=self.say)
             self._vote_for(node)
         self._wait_active(node)
+        if node.role == "meta":
+            wait_voting(node, patience_seconds=self.patience)
         return True
 
     def _join_validator(self, node: NodePlan) -> bool:
@@ -100,7 +105,7 @@ class Registrar:
             self._fund(node, node.stake_wei)
             self._must(self._send(owner, Delegate(address, str(first))), node)
         self._announce(node)
-        wait_following(node, self.folder.endpoints(), patience_seconds=self.patience, say=self.say)
+        wait_following(node, self.endpoints, patience_seconds=self.patience, say=self.say)
         if node.stake_wei > first:
             self._fund(node, node.stake_wei - first)
             self._must(self._send(owner, Delegate(address, str(node.stake_wei - first))), node)
@@ -172,7 +177,7 @@ class Registrar:
     def _vote_for(self, node: NodePlan) -> None:
         """Owners of our active meta nodes approve, until the candidate is admitted."""
         candidate = self.ring.nodes[node.name].node_key().address
-        for voter in self.folder.need_plan().nodes:
+        for voter in (*self.plan.nodes, *self.plan.leaving):
             if voter.role != "meta" or voter.name == node.name:
                 continue
             found = self._found(node)
@@ -210,6 +215,24 @@ class Registrar:
             raise PartialFailure(
                 f"{node.name} could not be registered: {done.error} (transaction {done.hash}); run `up` again"
             )
+
+
+def _best_first(endpoints: Endpoints, plan: Plan) -> Endpoints:
+    """The endpoints with those of leaving nodes, validators in the order in which they should be asked: most blocks first."""
+    leaving = tuple(
+        ValidatorEndpoint(name=node.name, http=node.http, p2p=node.config.network_address, public_key=node.public_key)
+        for node in plan.leaving
+        if node.role == "validator"
+    )
+    metas = tuple(
+        MetaEndpoint(name=node.name, http=node.http, rpc=node.config.network_address, public_key=node.public_key)
+        for node in plan.leaving
+        if node.role == "meta"
+    )
+    found = (*endpoints.validators, *leaving)
+    heights = {entry.name: int((base_status(entry.http) or {}).get("height", -1)) for entry in found}
+    validators = tuple(sorted(found, key=lambda entry: -heights[entry.name]))
+    return structs.replace(endpoints, validators=validators, meta=(*endpoints.meta, *metas))
 
 
 def needed_wei(node: NodePlan, genesis: Genesis) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -109,21 +110,21 @@ class Packages:
 def read_record(path):
     """Packages that came with us."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return sorted(json.load(file)["packages"])
+        return sorted(json.loads(path.read_text(encoding="utf-8"))["packages"])
     except FileNotFoundError:
         return []
 
 
 def write_record(path, packages):
     """Written whole or not at all."""
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    with open(path + ".new", "w", encoding="utf-8") as file:
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    fresh = path.with_name(path.name + ".new")
+    with fresh.open("w", encoding="utf-8") as file:
         json.dump({"packages": sorted(packages)}, file)
         file.flush()
         os.fsync(file.fileno())
-    os.chmod(path + ".new", 0o644)
-    os.replace(path + ".new", path)
+    fresh.chmod(0o644)
+    fresh.replace(path)
 
 
 def present(packages, names, record, *, optional, check):
@@ -164,11 +165,9 @@ def absent(packages, record, *, check):
     if not check:
         if there:
             packages.purge(there)
-        if os.path.exists(record):
-            os.unlink(record)
-    folder = os.path.dirname(record)
-    if not check and os.path.isdir(folder) and not os.listdir(folder):
-        os.rmdir(folder)
+        record.unlink(missing_ok=True)
+        if record.parent.is_dir() and not any(record.parent.iterdir()):
+            record.parent.rmdir()
     return {"changed": bool(ours), "installed": [], "removed": there, "unavailable": []}
 
 
@@ -185,12 +184,12 @@ def main():
     )
     module.run_command_environ_update = QUIET
     asked, check = module.params, module.check_mode
-    packages = Packages(module.run_command)
+    packages, record = Packages(module.run_command), Path(asked["record"])
     try:
         if asked["state"] == "present":
-            result = present(packages, asked["names"], asked["record"], optional=asked["optional"], check=check)
+            result = present(packages, asked["names"], record, optional=asked["optional"], check=check)
         else:
-            result = absent(packages, asked["record"], check=check)
+            result = absent(packages, record, check=check)
     except OSError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

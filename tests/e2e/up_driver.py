@@ -107,7 +107,7 @@ class Tool:
     def json(self, *arguments: str) -> dict[str, Any]:
         """Run with --json, which must succeed; the document."""
         done = self.run(*arguments, "--json")
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stderr or done.stdout
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 

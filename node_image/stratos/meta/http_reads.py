@@ -32,7 +32,8 @@ def add_http_reads(app: web.Application, *, application: MetaApplication, reads:
     """Routes under /stratos/meta/v1."""
     state = application.state
 
-    async def nodes(_request: web.Request) -> web.Response:
+    async def nodes(request: web.Request) -> web.Response:
+        asked = request.query.get("held", "")  # counting slices takes a look at each
         return json_response(
             {
                 "authorities": [
@@ -50,7 +51,9 @@ def add_http_reads(app: web.Application, *, application: MetaApplication, reads:
                         "slices": str(h.slices),
                         "disk_free": str(h.disk_free),
                         "slices_left": str(
-                            len(held_slices(state, h.address)) if h.status in (UNBONDING, REMOVED) else 0
+                            len(held_slices(state, h.address))
+                            if h.status in (UNBONDING, REMOVED) or _node(h.address) == asked
+                            else 0
                         ),
                         "maintenance": h.maintenance,
                         "left": h.left,

@@ -8,7 +8,7 @@
 | repaired | +5 | a receipt for repaired slices was ordered |
 | unavailable | -500 | no status for `offline_intervals` intervals |
 | undelivered | -100 | an upload completed without a copy this holder was assigned |
-| repair_expired | -200 | a repair order was not carried out in time |
+| repair_expired | -200 | a repair order was not carried out in time (not in maintenance) |
 | dispute | -300 | fell silent in a step, by the other side's signed word |
 | possession | -1,500 | a quorum of authorities found that a stored slice could not be proven |
 

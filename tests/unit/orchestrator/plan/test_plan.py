@@ -19,7 +19,8 @@ from tests.unit.orchestrator.plan.conftest import Planner, counter, topology
 
 def kept(outcome: Outcome) -> Existing:
     """What the next run finds."""
-    return Existing(outcome.ring, outcome.plan, outcome.genesis)
+    placed = frozenset(node.name for node in (*outcome.plan.nodes, *outcome.plan.leaving))
+    return Existing(outcome.ring, outcome.plan, outcome.genesis, homes=placed)
 
 
 def configs(outcome: Outcome) -> dict[str, NodeConfig | None]:
@@ -117,6 +118,22 @@ def test_one_fewer_node_of_any_role_touches_only_itself(planner: Planner, role: 
     changes = difference(second.plan, configs(first))
     assert changes.names("removed") == (name,)
     assert changes.names("changed") == changes.names("added") == ()
+
+
+def test_a_node_that_leaves_keeps_its_ports_until_it_is_gone(planner: Planner) -> None:
+    """A newcomer never gets the ports of a node that still runs, however often it is planned before that one is out."""
+    first = planner(topology(resource=4))
+    swapped = structs.replace(
+        topology(resource=5), nodes=tuple(node for node in topology(resource=5).nodes if node.name != "r2")
+    )
+    second = planner(swapped, kept(first))
+    third = planner(swapped, kept(second))
+    for outcome in (second, third):
+        assert [node.name for node in outcome.plan.leaving] == ["r2"]
+        assert outcome.plan.ports.nodes["r2"] == first.plan.ports.nodes["r2"] != outcome.plan.ports.nodes["r5"]
+    gone = planner(swapped, structs.replace(kept(third), homes=frozenset({"r1"})))
+    assert gone.plan.leaving == ()
+    assert "r2" not in gone.plan.ports.nodes
 
 
 def test_a_list_of_which_nobody_is_left_is_made_anew(planner: Planner) -> None:

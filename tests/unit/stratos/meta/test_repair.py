@@ -13,7 +13,15 @@ from stratos.meta.outbox import in_flight, signed_message
 from stratos.meta.rehearsal import Rehearsal
 from stratos.meta.rooms import EARNER, HISTORY, MIGRATED, REPAIR, SCANNED, SHORT, SLICE, TOTALS, drop_room
 from stratos.wire.genesis import MetaParams
-from stratos.wire.metalog import CompleteUpload, HeldIndices, PlacedSlice, RemoveFile, RepairOrder, RepairReceipts
+from stratos.wire.metalog import (
+    CompleteUpload,
+    HeldIndices,
+    NodeStatus,
+    PlacedSlice,
+    RemoveFile,
+    RepairOrder,
+    RepairReceipts,
+)
 from stratos.wire.receipts import REPAIR as REPAIR_KIND
 from stratos.wire.receipts import ReceiptBody, indices_digest
 from stratos.wire.txs import Leave
@@ -150,6 +158,18 @@ def test_orders_not_carried_out_expire_and_are_drawn_again(loss: Loss) -> None:
     assert again and first.isdisjoint({order.id for order in again})
     history = HISTORY.get(loss.net.state, target.address) or ()
     assert ("repair_expired", -200) in [(item.reason, item.delta) for item in history]
+
+
+def test_orders_that_expire_in_maintenance_cost_nothing(loss: Loss) -> None:
+    """A target that went into maintenance meanwhile keeps its standing; the slice is ordered from another one."""
+    order = loss.orders()[0]
+    target = loss.net.by_address[order.target]
+    loss.net.run(loss.net.entry(NodeStatus(10**12, 0, 0, True, "", ""), target))
+    for _ in range(12):
+        loss.net.heartbeat(without=[loss.lost, target], seconds=0.5)
+    assert order.target not in {again.target for again in loss.orders()} and loss.orders()
+    history = HISTORY.get(loss.net.state, target.address) or ()
+    assert "repair_expired" not in [item.reason for item in history]
 
 
 def test_a_holder_back_in_time_keeps_its_slices() -> None:
