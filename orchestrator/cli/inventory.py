@@ -50,7 +50,9 @@ def main(argv: list[str]) -> int:
 def _connect(topology: Topology) -> dict[str, str]:
     """Machine -> what is wrong with logging in and becoming root there, empty when nothing is."""
     from orchestrator.fleet.connections import Result, close_all, run_all
+    from orchestrator.fleet.sudo_passwords import use_inventory
 
+    use_inventory(topology.source)
     answers = run_all(topology.machines, "true", timeout=15.0, sudo=True)
     close_all()
     return {

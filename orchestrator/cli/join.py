@@ -92,7 +92,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     command.add_argument("--disk", type=_disk, default="16 GiB", help="what a resource node offers (default: 16 GiB)")
     command.add_argument(
         "--runtime",
-        choices=("machines", "process", "docker"),
+        choices=("machines", "process"),
         default="machines",
         help="how it runs (default: machines)",
     )

@@ -15,15 +15,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
 from orchestrator.errors import StratosctlError
 from orchestrator.fleet.failures import (
     BROKEN,
-    WRONG_KEY,
     Failure,
     HostFailed,
     Way,
@@ -31,7 +29,8 @@ from orchestrator.fleet.failures import (
     sudo_failure,
     timed_out,
 )
-from orchestrator.fleet.ssh_options import SshOptions, parse_jump, parse_ssh_options
+from orchestrator.fleet.ssh_route import SshTarget, label, prepare
+from orchestrator.fleet.sudo_passwords import password_of
 
 if TYPE_CHECKING:
     import fabric
@@ -41,28 +40,9 @@ T = TypeVar("T")
 CONNECT_SECONDS = 10.0
 AT_ONCE = 32
 GRACE_SECONDS = 2.0
+SESSIONS = 8
+SESSION_SECONDS = 10.0
 _CHUNK = 1 << 16
-
-
-class SshTarget(Protocol):
-    """What of a machine decides how it is reached; `topology.Machine` is one."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def address(self) -> str: ...
-    @property
-    def connection(self) -> str: ...
-    @property
-    def user(self) -> str: ...
-    @property
-    def port(self) -> int: ...
-    @property
-    def key_file(self) -> str: ...
-    @property
-    def ssh_args(self) -> str: ...
-    @property
-    def become(self) -> bool: ...
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -86,34 +66,36 @@ class Result(Struct, frozen=True, kw_only=True):
         return self.stderr.decode(errors="replace").strip()
 
 
-class UnknownHostKey(Exception):
-    """The host's key is in none of the known-hosts files."""
+class _Kept:
+    """What is kept for one way to a machine. Servers allow ten sessions on a connection (MaxSessions); we use fewer."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.sessions = threading.BoundedSemaphore(SESSIONS)
+        self.connection: fabric.Connection | None = None
 
 
-class RefuseUnknown:
-    """A paramiko policy: a key that is not known ends the connection."""
-
-    def missing_host_key(self, client: object, hostname: str, key: object) -> None:
-        raise UnknownHostKey(hostname)
+_kept: dict[tuple[object, ...], _Kept] = {}
+_kept_lock = threading.Lock()
 
 
-def label(machine: SshTarget) -> str:
-    """The name a reader knows the machine by: the first of its inventory names."""
-    return str(getattr(machine, "leader", machine.name))
-
-
-_open: dict[tuple[object, ...], fabric.Connection] = {}
-_open_lock = threading.Lock()
+def _keeping(machine: SshTarget) -> _Kept:
+    key = (machine.address, machine.user, machine.port, machine.key_file, machine.ssh_args)
+    with _kept_lock:
+        return _kept.setdefault(key, _Kept())
 
 
 def connect(machine: SshTarget, *, timeout: float = CONNECT_SECONDS) -> fabric.Connection:
     """An open connection to a machine, the same one each time; raises HostFailed."""
-    key = (machine.address, machine.user, machine.port, machine.key_file, machine.ssh_args)
-    with _open_lock:
-        known = _open.get(key)
-    if known is not None and known.is_connected:
-        return known
-    connection, way = _prepare(machine, timeout)
+    kept = _keeping(machine)
+    with kept.lock:  # whoever comes meanwhile waits for this one, rather than logging in beside it
+        if kept.connection is None or not kept.connection.is_connected:
+            kept.connection = _connected(machine, timeout)
+        return kept.connection
+
+
+def _connected(machine: SshTarget, timeout: float) -> fabric.Connection:
+    connection, way = prepare(machine, timeout)
     try:
         connection.open()
         assert connection.transport is not None
@@ -121,30 +103,39 @@ def connect(machine: SshTarget, *, timeout: float = CONNECT_SECONDS) -> fabric.C
     except Exception as error:
         _close_quietly(connection)
         raise HostFailed(failure_of(error, way)) from error
-    with _open_lock:
-        _open[key] = connection
     return connection
+
+
+def give_up(machine: SshTarget, connection: fabric.Connection) -> None:
+    """Do not use this connection again: it is broken."""
+    kept = _keeping(machine)
+    with kept.lock:
+        if kept.connection is connection:
+            kept.connection = None
+    _close_quietly(connection)
 
 
 def close_all() -> None:
     """Close every connection this process keeps."""
-    with _open_lock:
-        connections = list(_open.values())
-        _open.clear()
-    for connection in connections:
-        _close_quietly(connection)
+    with _kept_lock:
+        ways = list(_kept.values())
+        _kept.clear()
+    for kept in ways:
+        if kept.connection is not None:
+            _close_quietly(kept.connection)
 
 
 def run(machine: SshTarget, command: str, *, timeout: float, sudo: bool = False, stdin: bytes = b"") -> Result:
     """Run a shell command on a machine, as root with `sudo`; raises HostFailed. A non-zero exit code is a result, not a failure."""
     began = time.monotonic()
     wrapped = as_root(command) if sudo else command
-    if machine.connection == "local":
-        code, out, err = _run_here(machine, command, wrapped, stdin, timeout)
-    else:
-        code, out, err = _run_there(machine, command, wrapped, stdin, timeout)
+    code, out, err = _run_on(machine, command, wrapped, stdin, timeout)
     if sudo and code != 0:
-        refused = sudo_failure(label(machine), machine.user or "the login user", err.decode(errors="replace"))
+        refused = _refused(machine, err)
+        if refused is not None and (password := password_of(label(machine))):
+            wrapped, given = as_root(command, password=True), password.encode() + b"\n" + stdin
+            code, out, err = _run_on(machine, command, wrapped, given, timeout)
+            refused = _refused(machine, err) if code != 0 else None
         if refused is not None:
             raise HostFailed(refused)
     return Result(
@@ -220,134 +211,22 @@ def _outcome(machine: SshTarget, work: Callable[[SshTarget], T]) -> T | Failure:
         return failure_of(error, way)
 
 
-def _prepare(machine: SshTarget, timeout: float) -> tuple[fabric.Connection, Way]:
-    """An unopened connection with the inventory's options, and the way it will go; raises HostFailed, BadInput."""
-    import logging
-
-    import fabric
-
-    logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its tracebacks are told as sentences here
-    options = parse_ssh_options(machine.ssh_args, host=label(machine))
-    keys = tuple(
-        str(Path(name).expanduser()) for name in dict.fromkeys((machine.key_file, *options.identities)) if name
-    )
-    config = fabric.Config(
-        runtime_ssh_path=str(Path(options.config_file).expanduser()) if options.config_file else None
-    )
-    patience = options.connect_seconds or timeout
-    from_config: dict[str, Any] = config.base_ssh_config.lookup(machine.address)
-    connection = fabric.Connection(
-        machine.address,
-        user=machine.user or options.user or None,
-        port=options.port or None if machine.port in (0, 22) else machine.port,  # 22 is also: not said
-        config=config,
-        gateway=_gateway(machine, options, config, keys, patience),
-        connect_timeout=patience,
-        connect_kwargs=_kwargs(keys, options, patience),
-        inline_ssh_env=True,
-    )
-    known = options.known_hosts or tuple(str(from_config.get("userknownhostsfile", "")).split())
-    strict = options.strict
-    if strict == "yes" and "stricthostkeychecking" not in machine.ssh_args.lower():
-        strict = {"no": "no", "accept-new": "accept-new"}.get(str(from_config.get("stricthostkeychecking")), "yes")
-    files = _check_host_keys(connection, known, strict)
-    behind = connection.gateway
-    while isinstance(behind, fabric.Connection):  # also those that the ssh configuration names
-        _check_host_keys(behind, options.known_hosts, options.strict, also_default=True)
-        behind = behind.gateway
-    way = Way(
-        machine=label(machine),
-        address=connection.host,
-        port=int(connection.port),
-        user=connection.user,
-        keys=keys,
-        known_hosts=files,
-        seconds=patience,
-    )
-    for name in keys:
-        _need_key(machine, name)
-    return connection, way
-
-
-def _need_key(machine: SshTarget, name: str) -> None:
-    """Refuse a key file that is missing or none; paramiko would tell of it only in riddles. Raises HostFailed."""
-    import paramiko
-
-    try:
-        paramiko.PKey.from_path(name)
-    except (TypeError, paramiko.PasswordRequiredException):
-        return  # locked by a passphrase; the agent may hold it
-    except FileNotFoundError:
-        reason = f"there is no key {name}"
-    except OSError as error:
-        reason = f"the key {name} cannot be read ({error.strerror})"
-    except (ValueError, paramiko.SSHException, paramiko.UnknownKeyType):
-        reason = f"{name} is no private key"
-    else:
-        return
-    fix = f"correct ansible_ssh_private_key_file of {label(machine)}"
-    raise HostFailed(Failure(machine=label(machine), kind=WRONG_KEY, reason=reason, fix=fix))
-
-
-def _kwargs(keys: tuple[str, ...], options: SshOptions, patience: float) -> dict[str, object]:
-    return {
-        "key_filename": list(keys),
-        "look_for_keys": not keys,
-        "allow_agent": not options.identities_only,
-        "banner_timeout": patience,
-        "auth_timeout": patience,
-        "channel_timeout": patience,
-    }
-
-
-def _gateway(
-    machine: SshTarget, options: SshOptions, config: fabric.Config, keys: tuple[str, ...], patience: float
-) -> fabric.Connection | str | None:
-    """The chain of jump hosts, or the proxy command; None lets the ssh configuration decide."""
-    import fabric
-
-    if options.proxy_command:
-        user = machine.user or options.user or str(config.get("user", ""))
-        return options.proxy_command.replace("%r", user).replace("%n", machine.address)
-    if not options.jumps:
-        return None
-    chain: fabric.Connection | None = None
-    for text in options.jumps:
-        jump = parse_jump(text, host=label(machine))
-        chain = fabric.Connection(
-            jump.host,
-            user=jump.user or None,
-            port=jump.port or None,
-            config=config,
-            gateway=chain,
-            connect_timeout=patience,
-            connect_kwargs=_kwargs(keys, options, patience),
-        )
-    return chain
-
-
-def _check_host_keys(
-    connection: fabric.Connection, files: tuple[str, ...], strict: str, *, also_default: bool = False
-) -> tuple[str, ...]:
-    """Make the connection trust exactly these known_hosts files (default: ssh's own); the files, the one to add to first."""
-    import paramiko
-
-    named = [Path(name).expanduser() for name in files if name != "none"]
-    standard = [Path("~/.ssh/known_hosts").expanduser(), Path("/etc/ssh/ssh_known_hosts")]
-    used = named + (standard if also_default else []) if files else standard
-    connection.client.set_missing_host_key_policy(paramiko.AutoAddPolicy() if strict != "yes" else RefuseUnknown())
-    for path in used[1:]:
-        if path.is_file():
-            connection.client.load_system_host_keys(str(path))
-    if used and used[0].is_file():  # last: new keys of accept-new go where load_host_keys read
-        connection.client.load_host_keys(str(used[0]))
-    return tuple(str(path) for path in used)
-
-
-def as_root(command: str) -> str:
-    """`command` for a shell, run as root: directly by root, else by sudo, which must not ask."""
+def as_root(command: str, *, password: bool = False) -> str:
+    """`command` for a shell, run as root: directly by root, else by sudo; with `password` as the first line of stdin."""
     quoted = shlex.quote(command)
-    return f'if [ "$(id -u)" = 0 ]; then exec /bin/sh -c {quoted}; else exec sudo -n -- /bin/sh -c {quoted}; fi'
+    sudo = (
+        "sudo -k -S -p ''" if password else "sudo -n"
+    )  # -k: a remembered login would leave the password to the command
+    return f'if [ "$(id -u)" = 0 ]; then exec /bin/sh -c {quoted}; else exec {sudo} -- /bin/sh -c {quoted}; fi'
+
+
+def _refused(machine: SshTarget, said: bytes) -> Failure | None:
+    return sudo_failure(label(machine), machine.user or "the login user", said.decode(errors="replace"))
+
+
+def _run_on(machine: SshTarget, command: str, wrapped: str, stdin: bytes, timeout: float) -> tuple[int, bytes, bytes]:
+    way = _run_here if machine.connection == "local" else _run_there
+    return way(machine, command, wrapped, stdin, timeout)
 
 
 def _run_here(machine: SshTarget, command: str, wrapped: str, stdin: bytes, timeout: float) -> tuple[int, bytes, bytes]:
@@ -363,31 +242,50 @@ def _run_here(machine: SshTarget, command: str, wrapped: str, stdin: bytes, time
 def _run_there(
     machine: SshTarget, command: str, wrapped: str, stdin: bytes, timeout: float
 ) -> tuple[int, bytes, bytes]:
-    connection = connect(machine, timeout=min(timeout, CONNECT_SECONDS) if timeout > 0 else CONNECT_SECONDS)
-    way = Way(
+    deadline = time.monotonic() + timeout
+    with _keeping(machine).sessions:
+        connection, channel = _session(machine, deadline)
+        try:
+            channel.exec_command(wrapped)
+            out, err = _talk(channel, stdin, deadline)
+            if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
+                raise TimeoutError
+            return channel.recv_exit_status(), out, err
+        except TimeoutError as error:  # others may be using the connection: it stays
+            raise HostFailed(timed_out(label(machine), command, timeout)) from error
+        except Exception as error:
+            give_up(machine, connection)
+            raise HostFailed(failure_of(error, _way(machine, connection, timeout))) from error
+        finally:
+            try:
+                channel.close()
+            except (OSError, EOFError):
+                pass  # its connection is gone already
+
+
+def _session(machine: SshTarget, deadline: float) -> tuple[fabric.Connection, paramiko.Channel]:
+    """A session on the machine's connection; on a new one when the kept one turns out to be dead. Nothing has run yet."""
+    for last in (False, True):
+        left = max(1.0, deadline - time.monotonic())
+        connection = connect(machine, timeout=min(left, CONNECT_SECONDS))
+        try:
+            assert connection.transport is not None
+            return connection, connection.transport.open_session(timeout=min(left, SESSION_SECONDS))
+        except Exception as error:
+            give_up(machine, connection)
+            if last:
+                raise HostFailed(failure_of(error, _way(machine, connection, left))) from error
+    raise AssertionError
+
+
+def _way(machine: SshTarget, connection: fabric.Connection, seconds: float) -> Way:
+    return Way(
         machine=label(machine),
         address=connection.host,
         port=int(connection.port),
         user=connection.user,
-        seconds=timeout,
+        seconds=seconds,
     )
-    deadline = time.monotonic() + timeout
-    channel: paramiko.Channel | None = None
-    try:
-        assert connection.transport is not None
-        channel = connection.transport.open_session(timeout=timeout)
-        channel.exec_command(wrapped)
-        out, err = _talk(channel, stdin, deadline)
-        if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
-            raise TimeoutError
-        return channel.recv_exit_status(), out, err
-    except TimeoutError as error:
-        raise HostFailed(timed_out(label(machine), command, timeout)) from error
-    except Exception as error:
-        raise HostFailed(failure_of(error, way)) from error
-    finally:
-        if channel is not None:
-            channel.close()
 
 
 def _talk(channel: paramiko.Channel, stdin: bytes, deadline: float) -> tuple[bytes, bytes]:

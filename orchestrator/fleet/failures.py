@@ -147,10 +147,13 @@ def sudo_failure(machine: str, user: str, said: str) -> Failure | None:
     """What sudo's words on stderr mean; None when they are no refusal."""
     last = next((line for line in reversed(said.splitlines()) if line.strip()), "").strip()
     fix = (
-        f"let {user} run sudo there without a password (a NOPASSWD line in /etc/sudoers.d), or set another ansible_user"
+        f"let {user} run sudo there without a password (a NOPASSWD line in /etc/sudoers.d), or put ansible_become_password"
+        " into the inventory's vault"
     )
     signs = (
         "a password is required",
+        "incorrect password attempt",
+        "no password was provided",
         "a terminal is required",
         "is not in the sudoers file",
         "is not allowed to",

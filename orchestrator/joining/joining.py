@@ -34,7 +34,6 @@ from orchestrator.testnet.raising import Raising, UpReport
 from orchestrator.testnet.registration import FEES
 from orchestrator.topology.topology import PROCESS, NodeSpec, Topology
 from stratos.crypto.keyfile import load_wallet_key
-from stratos.crypto.keys import WalletKey
 from stratos.wire.genesis import genesis_hash
 from stratos.wire.ticket import Ticket, TicketError, read_ticket, refuse_ticket
 
@@ -101,6 +100,11 @@ class Joining:
         folder = TestnetFolder(testnets_root() / name)
         self._refuse_other_testnet(folder, ticket)
         self._refuse_expired(ticket, folder)
+        if self.wish.coordinator is None and not folder.exists:
+            signer = ticket.body.coordinator.hex()
+            self.notes.append(
+                f"the ticket is signed by coordinator {signer}: is it the one you know? --coordinator-key asks"
+            )
         self.say("asking the network's seeds")
         network = find_network(ticket, say=self.notes.append, get=self.get)
         output = (self.wish.output or Path(f"{name}.yml")).resolve()
@@ -120,8 +124,8 @@ class Joining:
             folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             journal = Journal(folder.journal_file, "join")
             journal.step("begun", network=ticket.body.network, inventory=str(output))
-            owner = self._keys(folder, node.name, journal)
-            paid = self._fund(ticket, node, owner, network, journal)
+            secrets = self._keys(folder, node.name, journal)
+            paid = self._fund(ticket, node, secrets, network, journal)
             report = Raising(output, began=time.time(), say=self.say).run(probe=False)
             journal.step("joined", node=node.name)
         return self._report(ticket, folder, output, node, report, paid=paid, seconds=time.monotonic() - began)
@@ -142,7 +146,7 @@ class Joining:
             pinned = self.wish.coordinator is None or self.wish.coordinator == ticket.body.coordinator
             if not (pinned and folder.exists):
                 raise BadInput(str(error)) from error
-            self.notes.append(f"{error}; going on, because you joined with it before")
+            self.notes.append(f"{error}; going on, because this testnet was joined before")
 
     def _refuse_other_testnet(self, folder: TestnetFolder, ticket: Ticket) -> None:
         genesis = folder.genesis()
@@ -227,22 +231,23 @@ class Joining:
 
     # -- money
 
-    def _keys(self, folder: TestnetFolder, name: str, journal: Journal) -> WalletKey:
-        """The owner's wallet, durable before anybody pays into it."""
+    def _keys(self, folder: TestnetFolder, name: str, journal: Journal) -> NodeSecrets:
+        """The node's key and its owner's, durable before anybody pays into the wallet."""
         ring = folder.ring()
         done = complete_ring(_with_owner(ring, name, self.wish.wallet), [name], os.urandom, participant=True)
         if done != ring:
             folder.save_ring(done)
             self.written += 1
             journal.step("keys", nodes=[name])
-        return done.nodes[name].owner_key()
+        return done.nodes[name]
 
-    def _fund(self, ticket: Ticket, node: NodeSpec, owner: WalletKey, network: OutsideNetwork, journal: Journal) -> int:
+    def _fund(
+        self, ticket: Ticket, node: NodeSpec, secrets: NodeSecrets, network: OutsideNetwork, journal: Journal
+    ) -> int:
         """Let the faucet pay when deposit and fees are not there and the node is not registered yet; what it paid."""
-        body = ticket.body
+        body, owner = ticket.body, secrets.owner_key()
         api = ChainApi(network.endpoints)
-        key = TestnetFolder(testnets_root() / (self.wish.testnet or body.network)).ring().nodes[node.name].node_key()
-        if api.registered_node(key.text, node.role) is not None:
+        if api.registered_node(secrets.node_key().text, node.role) is not None:
             return 0
         needed = (node.deposit_wei or node.stake_wei) + FEES * int(network.genesis.ledger.gas_price_wei)
         balance = api.account(owner.text).balance_wei

@@ -84,6 +84,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     left: tuple[str, ...] = ()
     """Nodes that left the inventory since genesis: when one comes back, it has to register again."""
     warnings: tuple[str, ...] = ()
+    public_machine: str = ""
+    """Machine that serves the public files at `public_port`; empty: none does."""
+    public_port: int = 0
     outside: Endpoints | None = None
     """Where the network answers that others run and these nodes take part in; None: the plan is the whole testnet."""
 
@@ -332,6 +335,12 @@ def _plan_of(
         nodes=nodes,
         left=left,
         warnings=topology.warnings,
+        public_machine=next(
+            (machine.name for machine in topology.machines if topology.public_host in machine.hosts), ""
+        )
+        if topology.runtime == MACHINES
+        else "",
+        public_port=topology.public_port,
         outside=outside,
     )
 

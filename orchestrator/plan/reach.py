@@ -1,7 +1,7 @@
 """Who may reach which port of a machine: the one place where that is decided; a role turns it into packet filter rules.
 
 Pure. What the protocol offers to everybody is public: p2p ports of validators and meta nodes, bulk ports of resource nodes,
-the REST of validators and meta nodes (the latter answers the faucet too). A resource node's HTTP and the machine's node
+the REST of validators and meta nodes (the latter answers the faucet too), the public files. A resource node's HTTP and the machine's node
 exporter are numbers for whoever operates the testnet: monitor hosts and the controller.
 """
 
@@ -43,6 +43,8 @@ def reach_of(plan: Plan, *, exporter_port: int) -> dict[str, list[dict[str, Any]
     for node in plan.operated:
         if node.machine in found:
             found[node.machine].extend(ports_of(node))
+    if plan.public_machine in found:
+        found[plan.public_machine].append(OpenPort(plan.public_port, PUBLIC, "public files"))
     return {
         name: [{"port": one.port, "reach": one.reach, "what": one.what} for one in sorted(ports, key=lambda o: o.port)]
         for name, ports in found.items()

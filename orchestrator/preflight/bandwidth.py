@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from orchestrator.fleet.connections import label
 from orchestrator.fleet.failures import HostFailed
+from orchestrator.fleet.ssh_route import label
 from orchestrator.preflight import probe
 from orchestrator.preflight.measurements import Rate
 from orchestrator.preflight.session import ProbeRefused, ProbeSession

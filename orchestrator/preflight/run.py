@@ -18,8 +18,10 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 from msgspec import Struct
 
-from orchestrator.fleet.connections import each, label
+from orchestrator.fleet.connections import each
 from orchestrator.fleet.failures import Failure, HostFailed
+from orchestrator.fleet.ssh_route import label
+from orchestrator.fleet.sudo_passwords import use_inventory
 from orchestrator.plan.ports import PortMap, SlotRequest, assign_slots
 from orchestrator.preflight import bandwidth, probe
 from orchestrator.preflight.bandwidth import Pace, Place
@@ -114,6 +116,7 @@ def preflight(
 ) -> PreflightReport:
     """Measure and judge every machine (or those with a host in `limit`). `known` are ports of an earlier plan, `folder` where data goes."""
     began = time.monotonic()
+    use_inventory(topology.source)
     wanted = set(limit)
     chosen = [one for one in _machines(topology) if not wanted or wanted & {one.name, *one.hosts}]
     duties = duties_of(topology, known)

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.errors import EnvironmentFault
-from orchestrator.fleet.connections import SshTarget, as_root, connect, label
+from orchestrator.fleet.connections import as_root, connect
 from orchestrator.fleet.failures import BROKEN, LOST, SUDO_REFUSED, Failure, HostFailed, sudo_failure, timed_out
+from orchestrator.fleet.ssh_route import SshTarget, label
+from orchestrator.fleet.sudo_passwords import password_of
 from orchestrator.preflight import probe
 from orchestrator.preflight.clock import Sample
 
@@ -61,6 +63,8 @@ class ProbeSession:
                 self.close()
                 if error.failure.kind != SUDO_REFUSED:
                     raise
+                if self._launched_with_password():
+                    return
                 self.sudo_problem = f"{error.failure.reason}; {error.failure.fix}"
         try:
             self._launch(root=False)
@@ -130,10 +134,25 @@ class ProbeSession:
             self._answer(timeout)
             return max(seconds, 1e-6)
 
-    def _launch(self, *, root: bool) -> None:
+    def _launched_with_password(self) -> bool:
+        password = password_of(label(self.machine))
+        if not password:
+            return False
+        try:
+            self._launch(root=True, password=password)
+        except HostFailed as error:
+            self.close()
+            if error.failure.kind != SUDO_REFUSED:
+                raise
+            return False
+        return True
+
+    def _launch(self, *, root: bool, password: str = "") -> None:
         command, first = probe.loader(Path(probe.__file__).read_bytes())
         if root:
-            command = as_root(command)
+            command = as_root(command, password=bool(password))
+        if password:
+            first = password.encode() + b"\n" + first
         if self.machine.connection == "local":
             ours, theirs = socket.socketpair()
             with theirs:

@@ -16,6 +16,8 @@ from pathlib import Path
 from orchestrator.errors import EnvironmentFault
 from orchestrator.fleet import connections
 from orchestrator.fleet.failures import BROKEN, Failure
+from orchestrator.fleet.ssh_route import SshTarget
+from orchestrator.fleet.sudo_passwords import use_inventory
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes.bundles import sha256
 from orchestrator.runtimes.machine_state import MachineState, look, node_state
@@ -41,6 +43,7 @@ class MachinesRuntime:
         self.plan = plan
         self.quarantine: dict[str, str] = {}
         self._say = say
+        use_inventory(plan.source)
         self._lost: dict[str, Failure] = {}  # machines that gave no answer: asked once, not at every step
         self.machines = {machine.name: machine for machine in plan.machines}
         self.where = {node.name: node.machine for node in plan.operated}
@@ -251,7 +254,7 @@ class MachinesRuntime:
     ) -> frozenset[str]:
         """Run a command for some nodes of each machine; machines where it failed, which are in quarantine then."""
 
-        def one(machine: connections.SshTarget) -> None:
+        def one(machine: SshTarget) -> None:
             names = by_machine[machine.name]
             units = " ".join(shlex.quote(unit_name(self.plan.name, name)) for name in names)
             containers = " ".join(shlex.quote(container_name(self.plan.name, name)) for name in names)

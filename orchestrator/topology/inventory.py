@@ -119,6 +119,27 @@ def _load_with_ansible(source: Path) -> RawInventory:
     return raw
 
 
+def become_password(source: Path, host: str) -> str:
+    """`ansible_become_password` of one host, decrypted, or nothing; read anew each time and never cached in a file."""
+    from ansible.inventory.manager import InventoryManager
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.vars.manager import VariableManager
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        loader = DataLoader()
+        loader.set_basedir(str(source.resolve().parent))
+        _unlock_vault(loader)
+        manager = InventoryManager(loader=loader, sources=[str(source)])
+        found = manager.get_host(host)
+        if found is None:
+            return ""
+        merged = VariableManager(loader=loader, inventory=manager).get_vars(host=found)
+        for name in ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass"):
+            if name in merged:
+                return str(_resolve(loader, merged, [merged[name]])[0] or "")
+    return ""
+
+
 def _need_text(source: Path) -> None:
     """Refuse a file that is no text, of which Ansible makes host names."""
     if source.is_file() and not os.access(source, os.X_OK):

@@ -104,6 +104,7 @@ def whole(topology: Topology) -> Findings:
     validators, meta, resource = (topology.of_role(role) for role in ("validator", "meta", "resource"))
     _ports(topology, problems)
     _one_faucet(topology, problems)
+    _public_host(topology, problems)
     if topology.network:  # what the network is, its own genesis says
         return Findings(problems, warnings)
     _sizes(topology, validators, problems)
@@ -122,6 +123,16 @@ def whole(topology: Topology) -> Findings:
         if count > 1:
             warnings.append(f"{count} meta nodes share the host label {name} and would fail together")
     return Findings(problems, warnings)
+
+
+def _public_host(topology: Topology, problems: list[Problem]) -> None:
+    """Who serves the public files is a host of this inventory."""
+    known = [name for machine in topology.machines for name in machine.hosts]
+    if topology.public_host and topology.public_host not in known:
+        allowed = f"allowed: a host of the inventory, such as {known[0] if known else 'none'}"
+        problems.append(
+            Problem(host="testnet", variable="stratos_public_host", value=topology.public_host, allowed=allowed)
+        )
 
 
 def _one_faucet(topology: Topology, problems: list[Problem]) -> None:

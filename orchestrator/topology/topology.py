@@ -108,6 +108,9 @@ class Topology(Struct, frozen=True, kw_only=True):
     hardware_factor: float = 1.0
     preflight: str = ""
     """enforce, warn or off; empty: enforce on machines, off elsewhere."""
+    public_host: str = ""
+    """Host of the inventory that serves the public files at `public_port`; empty: none does."""
+    public_port: int = 0
     network: str = ""
     """Folder of a network run by others that these nodes take part in; empty: this inventory is the whole testnet."""
     warnings: tuple[str, ...] = ()
@@ -182,6 +185,8 @@ def topology_of(raw: RawInventory) -> Topology:
             total_wei=int(settings["stratos_faucet_total_stos"]),
             address_requests=int(settings["stratos_faucet_address_requests"]),
         ),
+        public_host=str(settings["stratos_public_host"]),
+        public_port=int(settings["stratos_public_port"]),
         network=str((Path(raw.source).resolve().parent / network).resolve()) if network else "",
     )
     findings = rules.whole(topology)

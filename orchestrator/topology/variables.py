@@ -232,7 +232,7 @@ _ROWS: tuple[Variable, ...] = (
     Variable(
         "stratos_faucet_open_stos",
         stos("0"),
-        100 * WEI_PER_STOS,
+        10 * WEI_PER_STOS,
         TESTNET,
         "what the faucet gives a wallet without a join ticket in 24 hours; 0: tickets only",
     ),

@@ -16,7 +16,7 @@ import yaml
 from docker.errors import DockerException
 
 from orchestrator.fleet.connections import Result, close_all, run_all
-from orchestrator.fleet.failures import SUDO_REFUSED, UNREACHABLE, WRONG_KEY, Failure
+from orchestrator.fleet.failures import HOST_KEY_UNKNOWN, SUDO_REFUSED, UNREACHABLE, WRONG_KEY, Failure
 from orchestrator.lab import inventory, lab
 from orchestrator.lab.folder import LabFolder
 from orchestrator.preflight.run import MachineReport, preflight
@@ -152,9 +152,15 @@ def test_sudo_refused_is_a_line_and_the_rest_is_measured(machines: dict[str, Any
         report = examined(topology)["r1"]
         assert "let plain run sudo there without a password" in fix(report, "sudo")
         assert verdicts(report)["memory"] == verdicts(report)["port 18081"] == "pass"
+        on(good, "r1", "echo plain:hunter2 | chpasswd; echo 'plain ALL=(ALL) ALL' > /etc/sudoers.d/plain")
+        second["ansible_become_password"] = "hunter2"
+        topology = read_topology(written(tmp_path, {"machine1": machines["machine1"], "machine2": second}))
+        close_all()
+        assert verdicts(examined(topology)["r1"])["sudo"] == "pass"
+        assert on(topology, "r1", "id -u; cat") == "0"
     finally:
         close_all()
-        on(good, "r1", f"userdel -r plain 2>/dev/null; rm -f {keys}/plain")
+        on(good, "r1", f"userdel -r plain 2>/dev/null; rm -f {keys}/plain /etc/sudoers.d/plain")
 
 
 def test_a_taken_port_and_a_full_disk_fail_their_lines(machines: dict[str, Any], tmp_path: Path) -> None:
@@ -187,3 +193,31 @@ def test_the_command_ends_with_the_verdict(machines: dict[str, Any], tmp_path: P
         "fail",
         ["r1"],
     )
+
+
+def test_a_jump_host_is_gone_through_and_checked(machines: dict[str, Any], tmp_path: Path) -> None:
+    """ProxyJump and ProxyCommand of the inventory lead to the machine, and a jump host with an unknown key is refused."""
+    first, second = machines.values()
+    jump, key, known = (
+        f"admin@{first['ansible_host']}",
+        first["ansible_ssh_private_key_file"],
+        first["ansible_ssh_common_args"],
+    )
+    ways = {
+        "jump": f"{known} -o ProxyJump={jump}",
+        "command": f"{known} -o ProxyCommand='ssh -i {key} {known} -W %h:%p {jump}'",
+    }
+    for name, arguments in ways.items():
+        close_all()
+        through = {**second, "ansible_ssh_common_args": arguments}
+        topology = read_topology(written(tmp_path, {"machine1": first, "machine2": through}))
+        assert on(topology, "r1", "echo $SSH_CONNECTION | cut -d' ' -f1; hostname").splitlines()[-1] == "machine2", name
+        assert verdicts(examined(topology)["r1"])["clock"] == "pass"
+    close_all()
+    alone = tmp_path / "known"
+    lines = Path(known.split("UserKnownHostsFile=")[1].split()[0].strip("'\"")).read_text().splitlines()
+    alone.write_text("".join(f"{line}\n" for line in lines if line.startswith(second["ansible_host"])))
+    through = {**second, "ansible_ssh_common_args": f"-o UserKnownHostsFile={alone} -o ProxyJump={jump}"}
+    topology = read_topology(written(tmp_path, {"machine1": first, "machine2": through}))
+    refused = run_all([topology.machines[1]], "true", timeout=30)[topology.machines[1].name]
+    assert isinstance(refused, Failure) and refused.kind == HOST_KEY_UNKNOWN, refused

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from up_driver import SMALL, Tool, eventually
 
+from orchestrator.testnet.control import kill_nodes
+from orchestrator.testnet.folder import TestnetFolder
+from orchestrator.testnet.holders import read_holders
 from stratos.client import Client, ObjectToPut
 
 
@@ -130,10 +134,10 @@ def test_draining_is_waited_for_so_long_and_finished_by_the_next_run(tool: Tool)
     tool.json("up", "--no-probe")
     files = put_files(tool, 10)
     tool.write(hasty.replace("r[1:3]", "r[1:2]"))
-    tool.run_for(1.0, "up", "--no-probe")
+    tool.run_for(1.0, "up", "--no-probe", "--wait-cooling-off")
     refused = tool.run("up", "--no-probe", "--wait-cooling-off")
     assert refused.returncode == 4
-    assert "r3 has" in refused.stderr and "goes on running" in refused.stderr
+    assert "r3 " in refused.stderr and "goes on running" in refused.stderr
     eventually(lambda: tool.run("up", "--no-probe").returncode == 0)
     assert (tool.root / "net" / "removed" / "r3").exists()
     read_back(tool, files)
@@ -159,3 +163,22 @@ def test_validators_and_meta_nodes_leave_a_layer_that_goes_on(tool: Tool) -> Non
     assert set(differing(exchanged)) >= {("v3", "added"), ("m3", "added"), ("m1", "removed"), ("v2", "removed")}
     assert nodes(tool)["v3"]["details"]["voting"] and nodes(tool)["m3"]["details"]["voting"]
     assert tool.json("up", "--no-probe")["changed"] == 0
+
+
+def test_nodes_find_entry_points_that_no_file_names(tool: Tool) -> None:
+    """A resource node that was configured with one meta node goes on when that one dies, because it has learned the others."""
+    tool.json("up", "--no-probe")
+    tool.write(SMALL.replace("{m1: }", '{"m[1:4]": }'))
+    assert tool.json("up", "--no-probe")["changed"] == 3
+    folder = TestnetFolder(tool.root / "net")
+    learned = "meta nodes learned"
+    eventually(lambda: all(learned in (folder.nodes / name / "node.log").read_text() for name in ("r1", "r2")))
+    kill_nodes(folder, ["m1"])
+    killed_ms = time.time_ns() // 1_000_000
+    metas = [node.http_address for node in folder.need_plan().nodes if node.role == "meta" and node.name != "m1"]
+
+    def both_report() -> bool:
+        views = (read_holders(metas) or {}).values()
+        return len(views) == 2 and all(int(view.last_status_ms) > killed_ms + 1_000 for view in views)
+
+    eventually(both_report)

@@ -37,14 +37,16 @@ from stratos.net.guard import guard
 from stratos.net.http import HttpServer, build_app
 from stratos.net.mesh import PeerMesh
 from stratos.net.node_metrics import node_registry
+from stratos.net.peers import CLIENTS
 from stratos.net.routes import Routes
 from stratos.net.rpc import RpcServer
 from stratos.net.tls import client_context, server_context
 from stratos.state import DurableState
 from stratos.wire.block import Block, Commit
 from stratos.wire.codec import encode
-from stratos.wire.config import NodeConfig, split_endpoint
+from stratos.wire.config import NodeConfig, join_endpoint, split_endpoint
 from stratos.wire.genesis import Genesis, load_genesis
+from stratos.wire.peersrpc import GetPeers, Peer, Peers
 from stratos.wire.rpc import CLASS_CLIENT, CLASS_NODE
 from stratos.wire.txs import DoubleSignEvidence
 
@@ -126,6 +128,7 @@ class ValidatorNode:
             application=self.application, admission=self.admission, peers_up=lambda: len(self.mesh.up)
         )
         self.service.register(self.routes)
+        self.routes.on_request(GetPeers, lambda _peer, _request: self._peers(), allow=CLIENTS)
         self.replica = Replica(
             layer=LAYER,
             genesis_hash=self.ledger.genesis_hash,
@@ -258,6 +261,13 @@ class ValidatorNode:
             or register.META.get(self.state, address) is not None
             or register.RESOURCE.get(self.state, address) is not None
         )
+
+    def _peers(self) -> Peers:
+        """The voters, where this node dials them; itself where its config says."""
+        known = {peer.public_key: join_endpoint(peer.host, peer.port) for peer in self.mesh.endpoints}
+        known[self.key.public_key] = self.config.network_address
+        voters = staking.voters(self.state)
+        return Peers(tuple(Peer(one.public_key, known[one.public_key]) for one in voters if one.public_key in known))
 
     def _update_mesh(self) -> None:
         own_host, _ = split_endpoint(self.config.network_address)

@@ -2,29 +2,33 @@
 
 Every meta node keeps a long poll at one validator and so has each block at once; only the authority whose turn it is
 submits it, the next ones follow after growing delays when it does not appear in the log. Duplicates are refused by the log
-without harm. A validator that does not answer, or whose blocks the log refuses, is exchanged for the next.
+without harm. A validator that does not answer, or whose blocks the log refuses, is exchanged for the next. Validators that
+joined after the config was written are added when the log knows them as voters.
 """
 
 import asyncio
 import secrets
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 
 from stratos.crypto.keys import NodeKey
 from stratos.meta.application import MetaApplication
+from stratos.meta.bridge import chain_validators
 from stratos.meta.entries import sign_entry
 from stratos.meta.intake import Intake
 from stratos.meta.outbox import authorities
 from stratos.meta.rooms import CHAIN_HEIGHT
-from stratos.net.peers import RpcError
+from stratos.net.endpoints import usable_endpoint
+from stratos.net.peers import RpcError, RpcRefused
 from stratos.net.rpc import RpcClient
 from stratos.wire.chainrpc import BridgeBlocks, GetBridge
 from stratos.wire.codec import encode
 from stratos.wire.config import PeerEntry, split_endpoint
 from stratos.wire.metalog import ChainBlock
+from stratos.wire.peersrpc import GetPeers, Peers
 from stratos.wire.rpc import CLASS_NODE
 
 WAIT_MS = 10_000
@@ -35,6 +39,7 @@ AHEAD_BLOCKS = 128
 """Blocks read ahead of the log at most."""
 RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 1.0
+MAX_KNOWN_VALIDATORS = 256
 
 _log = structlog.get_logger("stratos.meta.bridge")
 
@@ -49,7 +54,8 @@ class ChainFollower:
         intake: Intake,
         key: NodeKey,
         tls: ssl.SSLContext,
-        validators: Sequence[PeerEntry],
+        validators: list[PeerEntry],
+        own_host: str = "",
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.seen_height = 0
@@ -58,7 +64,10 @@ class ChainFollower:
         self._intake = intake
         self._key = key
         self._tls = tls
-        self._validators = list(validators)
+        self._validators = validators
+        self._own_host = own_host
+        self._asked_about = b""
+        """Set of chain validators for which their endpoints have been asked."""
         self._wall_ms = wall_ms
         self._tasks: set[asyncio.Task[None]] = set()
         self._bringing: set[int] = set()
@@ -99,6 +108,7 @@ class ChainFollower:
             self._mistrusted = False
             following = CHAIN_HEIGHT.get(self._app.state) + 1
             while not self._mistrusted:
+                await self._learn_validators(client)
                 height = CHAIN_HEIGHT.get(self._app.state)
                 if following > height + AHEAD_BLOCKS:
                     await self._intake.next_block()
@@ -112,6 +122,26 @@ class ChainFollower:
                     self._offer(block)
                     following = block.header.height + 1
         _log.warning("validator exchanged", validator=entry.name, reason="the log refuses its blocks")
+
+    async def _learn_validators(self, client: RpcClient) -> None:
+        """Add the endpoints of validators that the log has come to know, so that the way to the chain outlives the config."""
+        voters = chain_validators(self._app.state)
+        if voters.hash == self._asked_about:
+            return
+        try:
+            told = await client.call(GetPeers(), Peers)
+        except RpcRefused:
+            return  # an older validator does not tell
+        self._asked_about = voters.hash
+        keys = {voter.public_key for voter in voters} - {bytes.fromhex(entry.public_key) for entry in self._validators}
+        for peer in told.peers:
+            room = len(self._validators) < MAX_KNOWN_VALIDATORS
+            if room and peer.public_key in keys and usable_endpoint(peer.network_address, own_host=self._own_host):
+                key = peer.public_key.hex()
+                self._validators.append(
+                    PeerEntry(name=key[:12], role="validator", public_key=key, endpoint=peer.network_address)
+                )
+                _log.info("validator learned", validator=key[:12], endpoint=peer.network_address)
 
     def _offer(self, block: ChainBlock) -> None:
         height = block.header.height

@@ -20,7 +20,6 @@ from stratos.crypto.errors import CryptoError
 from stratos.crypto.keys import WalletKey, verify_wallet, wallet_address
 from stratos.ledger.signing import sign_tx
 from stratos.meta.faucet_book import (
-    DAY_MS,
     PAID,
     REFUSED,
     SIGNED,
@@ -96,7 +95,7 @@ class Faucet:
 
     def limits(self) -> dict[str, str]:
         """What the faucet tells about itself."""
-        today = self.book.given_wei(since_ms=self._wall_ms() - DAY_MS)
+        today = self.book.given_today_wei(self._wall_ms())
         return {
             "wallet": self.wallet.text,
             "coordinator": self.settings.coordinator,

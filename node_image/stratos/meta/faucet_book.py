@@ -61,10 +61,22 @@ class FaucetBook:
         self.settings = settings
         self._genesis_hash = genesis_hash
         self._grants: dict[tuple[str, str], Grant] = {}
+        self._total_wei = 0
+        self._of_ticket: dict[str, set[tuple[str, str]]] = {}
+        self._recent: dict[tuple[str, str], None] = {}
+        """Grants of the last day at least, oldest first: what a request is held against never grows with the years."""
 
     def note(self, grant: Grant) -> None:
         """A grant is new or has got further."""
-        self._grants[grant.wallet, grant.nonce] = grant
+        name = grant.wallet, grant.nonce
+        before = self._grants.get(name)
+        self._total_wei += _counted(grant) - (_counted(before) if before is not None else 0)
+        self._grants[name] = grant
+        if grant.ticket:
+            self._of_ticket.setdefault(grant.ticket, set()).add(name)
+        if before is None or before.time_ms != grant.time_ms:
+            self._recent.pop(name, None)
+            self._recent[name] = None
 
     def known(self, wallet: str, nonce: str) -> Grant | None:
         """The grant that this request asked for before."""
@@ -75,9 +87,13 @@ class FaucetBook:
         """Every grant, oldest first."""
         return tuple(self._grants.values())
 
-    def given_wei(self, *, since_ms: int = 0) -> int:
-        """What was given since a time, or ever."""
-        return sum(grant.amount_wei for grant in self._counting(since_ms))
+    def given_wei(self) -> int:
+        """What was given in all."""
+        return self._total_wei
+
+    def given_today_wei(self, now_ms: int) -> int:
+        """What was given in the last 24 hours."""
+        return sum(grant.amount_wei for grant in self._today(now_ms))
 
     def check(self, *, wallet: str, amount_wei: int, ticket: str, source: str, now_ms: int) -> str:
         """Raise FaucetRefusal unless this may be given now; the ticket's id, empty without one."""
@@ -90,8 +106,12 @@ class FaucetBook:
         self._check_all(amount_wei, now_ms)
         return ticket_id
 
-    def _counting(self, since_ms: int = 0) -> list[Grant]:
-        return [grant for grant in self._grants.values() if grant.state != REFUSED and grant.time_ms >= since_ms]
+    def _today(self, now_ms: int) -> list[Grant]:
+        """Grants of the last 24 hours that count; older ones are forgotten here."""
+        since_ms = now_ms - DAY_MS
+        for name in [name for name in self._recent if self._grants[name].time_ms < since_ms]:
+            del self._recent[name]
+        return [grant for name in self._recent if (grant := self._grants[name]).state != REFUSED]
 
     def _check_ticket(self, text: str, wallet: str, amount_wei: int, now_ms: int) -> str:
         ticket = self._read(text, now_ms)
@@ -100,7 +120,8 @@ class FaucetBook:
             raise FaucetRefusal(
                 403, "ticket_network", f"the ticket is for network {body.network} with another genesis; ask its faucet"
             )
-        grants = [grant for grant in self._counting() if grant.ticket == body.id.hex()]
+        paid = (self._grants[name] for name in self._of_ticket.get(body.id.hex(), ()))
+        grants = [grant for grant in paid if grant.state != REFUSED]
         given = sum(grant.amount_wei for grant in grants if grant.wallet == wallet)
         if given + amount_wei > int(body.grant_wei):
             raise FaucetRefusal(
@@ -131,7 +152,7 @@ class FaucetBook:
             raise FaucetRefusal(
                 403, "ticket_needed", "this faucet pays with a join ticket only; ask the coordinator for one"
             )
-        mine = [grant for grant in self._counting(now_ms - DAY_MS) if grant.wallet == wallet and not grant.ticket]
+        mine = [grant for grant in self._today(now_ms) if grant.wallet == wallet and not grant.ticket]
         given = sum(grant.amount_wei for grant in mine)
         if amount_wei > most:
             raise FaucetRefusal(
@@ -142,7 +163,7 @@ class FaucetBook:
 
     def _check_source(self, source: str, now_ms: int) -> None:
         most = self.settings.address_requests
-        same = [grant for grant in self._counting(now_ms - DAY_MS) if grant.source == source]
+        same = [grant for grant in self._today(now_ms) if grant.source == source]
         if len(same) >= most:
             raise _later("address_day", f"{len(same)} payments went to network {source} in 24 hours", same, now_ms)
 
@@ -155,11 +176,15 @@ class FaucetBook:
                 "spent",
                 f"the faucet has given {ever} of {total} wei for good; ask the coordinator to raise its limit",
             )
-        today = self._counting(now_ms - DAY_MS)
+        today = self._today(now_ms)
         given = sum(grant.amount_wei for grant in today)
         if given + amount_wei > day:
             refusal = _later("day", f"the faucet has given {given} of {day} wei in 24 hours", today, now_ms)
             raise FaucetRefusal(503, refusal.code, refusal.sentence, retry_seconds=refusal.retry_seconds)
+
+
+def _counted(grant: Grant) -> int:
+    return 0 if grant.state == REFUSED else grant.amount_wei
 
 
 def _later(code: str, why: str, grants: list[Grant], now_ms: int) -> FaucetRefusal:

@@ -157,8 +157,14 @@ class MetaNode:
             self.intake.peer_up(address)
 
         self.mesh.on_peer_up = peer_up
+        validators = list(config.validators)  # one list: what the follower learns, the submitter uses
         self.follower = ChainFollower(
-            application=self.application, intake=self.intake, key=self.key, tls=tls, validators=config.validators
+            application=self.application,
+            intake=self.intake,
+            key=self.key,
+            tls=tls,
+            validators=validators,
+            own_host=split_endpoint(config.network_address)[0],
         )
         self.duties = Duties(
             application=self.application,
@@ -171,7 +177,7 @@ class MetaNode:
             key=self.key,
             wallet=_wallet(home),
             tls=tls,
-            validators=config.validators,
+            validators=validators,
         )
         self.challenger = Challenger(
             application=self.application,

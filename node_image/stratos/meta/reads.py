@@ -14,6 +14,7 @@ from stratos.meta.errors import MetaError
 from stratos.meta.holders import all_holders, get_holder, holder_info, live_count
 from stratos.meta.index import pending_drops
 from stratos.meta.machine import get_clock
+from stratos.meta.outbox import authorities
 from stratos.meta.rooms import (
     ALLOTMENT,
     BALANCE,
@@ -43,6 +44,7 @@ from stratos.wire import metarpc
 from stratos.wire.codec import encode
 from stratos.wire.limits import MAX_ALLOTMENTS
 from stratos.wire.metalog import PlacedSlice, StoredFile
+from stratos.wire.peersrpc import Peer, Peers
 from stratos.wire.transfer import MetaEvidence, PlacementToken, RepairToken, SessionToken
 
 MAX_DROPS = 10_000
@@ -76,6 +78,10 @@ class MetaReads:
             BEACON.get(self._state, u64(clock.epoch)) or self._app.genesis_hash,
             CHAIN_HEIGHT.get(self._state),
         )
+
+    def peers(self) -> Peers:
+        """Active meta nodes, where the register says they answer."""
+        return Peers(tuple(Peer(one.public_key, one.network_address) for one in authorities(self._state)))
 
     def balance(self, wallet: bytes) -> metarpc.Balance:
         """A wallet's ozone; figures over 2^63 are cut there."""

@@ -15,6 +15,7 @@ from stratos.meta.reads import MetaReads
 from stratos.net.peers import NODES, PeerIdentity, RpcRefused
 from stratos.net.routes import Handler, Routes
 from stratos.wire import metarpc
+from stratos.wire.peersrpc import GetPeers
 
 R = TypeVar("R")
 PLACEMENT_SECONDS = 15.0
@@ -35,6 +36,7 @@ class MetaService:
         routes.on_request(metarpc.SubmitEntry, self._submit)
         routes.on_request(metarpc.GetPlacement, self._placement)
         routes.on_request(metarpc.GetRepairOrders, self._repairs)
+        routes.on_request(GetPeers, _read(lambda _: reads.peers()))
         routes.on_request(metarpc.GetNetwork, _read(lambda _: reads.network()))
         routes.on_request(metarpc.GetBalance, _read(lambda q: reads.balance(q.wallet)))
         routes.on_request(metarpc.GetSessionTokens, _read(lambda q: reads.session_tokens(q.session, q.holders)))

@@ -45,7 +45,7 @@ class Submitter:
         self._key = key
         self._wallet = wallet
         self._tls = tls
-        self._validators = list(validators)
+        self._validators = validators
         self._position = 0
         self._client: RpcClient | None = None
         self._wake = asyncio.Event()

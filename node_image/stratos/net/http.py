@@ -96,13 +96,15 @@ class HttpServer:
     """Serves one application; `start` returns the port."""
 
     def __init__(self, app: web.Application) -> None:
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, keepalive_timeout=30.0)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, keepalive_timeout=30.0, shutdown_timeout=1.0
+        )
         self.port = 0
 
     async def start(self, host: str, port: int) -> int:
         """Listen; raises PortInUse."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, shutdown_timeout=1.0)
+        site = web.TCPSite(self._runner, host, port)
         try:
             await site.start()
         except OSError as error:

@@ -113,6 +113,11 @@ class PeerMesh:
         return tuple(sorted(self._peers))
 
     @property
+    def endpoints(self) -> tuple[MeshPeer, ...]:
+        """The members that are dialled, by address."""
+        return tuple(peer for _, peer in sorted(self._peers.items()) if peer.host)
+
+    @property
     def up(self) -> tuple[bytes, ...]:
         """Addresses of the members that are connected, sorted."""
         return tuple(sorted(self._connections))

@@ -31,6 +31,7 @@ from stratos.wire.rpc import CLASS_CLIENT
 R = TypeVar("R", bound=Struct)
 TRY_SECONDS = 4.0
 PAUSE_SECONDS = 0.05
+MAX_ENDPOINTS = 256
 OTHER_NODE_CODES = frozenset({"internal", "busy", "behind", "unavailable", "starting", "timeout", "pending"})
 """Refusals that say something about the node asked, not about the request."""
 SEEN_BEFORE_CODES = frozenset({"nonce", "duplicate_entry", "replay"})
@@ -184,6 +185,14 @@ class MetaLink:
         """Changes of the authority set after a height, unchecked."""
         answer = self.call(GetSetChanges(from_height), SetChanges)
         return [ValidatorChange(change.header, change.commit, change.next_validators) for change in answer.changes]
+
+    def learn(self, endpoints: Sequence[MetaEndpoint]) -> int:
+        """Ask these nodes too from now on; how many were not known."""
+        with self._lock:
+            known = {endpoint.public_key for endpoint in self._endpoints}
+            new = [one for one in endpoints if one.public_key not in known]
+            self._endpoints += new[: max(0, MAX_ENDPOINTS - len(self._endpoints))]
+        return len(new)
 
     @property
     def seen_height(self) -> int:

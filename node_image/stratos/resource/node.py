@@ -27,6 +27,7 @@ from stratos.net.http import HttpServer, build_app, json_response
 from stratos.net.node_metrics import node_registry
 from stratos.net.tls import server_context
 from stratos.resource.books import Books
+from stratos.resource.entry_points import keep_entry_points
 from stratos.resource.link import LinkPool
 from stratos.resource.metalink import MetaEndpoint, MetaLink
 from stratos.resource.metrics import read_metrics
@@ -76,7 +77,7 @@ class ResourceNode:
             identity=self.key,
             genesis_hash=self.genesis_hash,
         )
-        trust = AuthorityTrust(genesis, self.genesis_hash, self.meta.set_changes)
+        self.trust = trust = AuthorityTrust(genesis, self.genesis_hash, self.meta.set_changes)
         max_age_ms = round(genesis.meta.epoch_seconds * 1000)
         verifier = TokenVerifier(trust, now_ms=wall_ms, max_age_ms=max_age_ms)
         self.services = Services(
@@ -156,6 +157,7 @@ class ResourceNode:
         self._duty("reporter", self.reporter.run)
         self._duty("repair", self.repair.run)
         self._duty("spares", self._keep_spares)
+        self._duty("entry points", self._keep_entry_points)
         if int(config.deposit_wei) > 0:
             self._duty("registration", self._register)
         _log.info(
@@ -229,6 +231,10 @@ class ResourceNode:
             stop=self.stopping,
         )
 
+    def _keep_entry_points(self) -> None:
+        own_host, _ = split_endpoint(self.config.network_address)
+        keep_entry_points(self.meta, self.trust, own_host=own_host, stop=self.stopping)
+
     def _keep_spares(self) -> None:
         """Where large slices come in, write spare files for the next ones while nothing else is going on."""
         before = -1
@@ -271,7 +277,7 @@ class ResourceNode:
     def _stop_threads(self) -> None:
         self.server.close()
         for thread in self._duties:
-            if thread.name != "repair":  # it may sit in a long poll; it holds nothing that must be saved
+            if thread.name not in ("repair", "entry points"):  # they may sit in a poll, and hold nothing to be saved
                 thread.join(timeout=5.0)
         self.services.links.close()
         self.meta.close()

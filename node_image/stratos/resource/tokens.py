@@ -134,7 +134,21 @@ class AuthorityTrust:
                 self._headers.popitem(last=False)
         return header
 
+    def current(self) -> ValidatorSet:
+        """The newest authority set that meta nodes can prove; raises TokenError."""
+        self._learn_changes()
+        with self._lock:
+            return self._light.validators
+
     def _follow(self, header: Header) -> ValidatorSet:
+        self._learn_changes()
+        with self._lock:
+            known = self._sets.get(header.validators_hash)
+        if known is None:
+            raise TokenError(f"meta block {header.height} names authorities that nobody vouches for; get a new token")
+        return known
+
+    def _learn_changes(self) -> None:
         with self._lock:
             height = self._light.height
         changes = self._fetch(height)
@@ -149,10 +163,6 @@ class AuthorityTrust:
                 self._sets[self._light.validators.hash] = self._light.validators
                 while len(self._sets) > KNOWN_SETS:
                     self._sets.popitem(last=False)
-            known = self._sets.get(header.validators_hash)
-        if known is None:
-            raise TokenError(f"meta block {header.height} names authorities that nobody vouches for; get a new token")
-        return known
 
 
 class TokenVerifier:

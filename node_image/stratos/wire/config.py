@@ -145,3 +145,8 @@ def split_endpoint(endpoint: str) -> tuple[str, int]:
     if not possible:
         raise ConfigError(f"{endpoint!r} names no host; write a name or an address before the port")
     return host, int(port)
+
+
+def join_endpoint(host: str, port: int) -> str:
+    """The text of which `split_endpoint` makes (host, port)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

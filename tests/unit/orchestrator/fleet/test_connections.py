@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import threading
@@ -14,10 +15,11 @@ import pytest
 from msgspec import Struct
 
 from orchestrator.errors import BadInput
-from orchestrator.fleet import failures
+from orchestrator.fleet import failures, sudo_passwords
 from orchestrator.fleet.connections import Result, close_all, connect, run, run_all
 from orchestrator.fleet.failures import Failure, HostFailed, sudo_failure
 from orchestrator.fleet.ssh_options import Jump, parse_jump, parse_ssh_options
+from orchestrator.fleet.sudo_passwords import use_inventory
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -98,6 +100,10 @@ class Lab:
 
     def close(self) -> None:
         self.listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Break every connection."""
         for transport in self._transports:
             transport.close()
 
@@ -134,6 +140,20 @@ def test_bytes_go_in_and_come_out_and_one_connection_serves_all(lab: Lab) -> Non
     assert (done.code, done.said) == (3, "no")
     assert lab.connections == 1
     assert connect(lab.target()).is_connected
+
+
+def test_many_at_once_share_one_connection_and_a_dead_one_is_replaced(lab: Lab) -> None:
+    """Threads wait for the login of the first; a connection that broke meanwhile costs one more login and no failure."""
+    target = lab.target()
+    threads = [threading.Thread(target=run, args=(target, "sleep 0.05"), kwargs={"timeout": 60}) for _ in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lab.connections == 1
+    lab.cut()
+    assert run(target, "echo back", timeout=20).text == "back"
+    assert lab.connections == 2
 
 
 def test_another_host_key_is_refused_and_says_how_to_accept_it(lab: Lab) -> None:
@@ -201,6 +221,36 @@ def test_one_late_host_hangs_nobody(lab: Lab) -> None:
     assert late.kind == failures.TIMEOUT
     assert said == [late.sentence]
     assert late.sentence.startswith("slow: `sleep 20` was not done in 0.5 s; ")
+
+
+FAKE_SUDO = """#!/bin/sh
+case "$1" in
+-n) echo 'sudo: a password is required' >&2; exit 1 ;;
+-k) IFS= read -r given; [ "$given" = "pass word" ] || { echo 'sudo: 1 incorrect password attempt' >&2; exit 1; }
+    shift 4; [ "$1" = -- ] && shift; exec "$@" ;;
+esac
+"""
+
+
+def test_a_password_for_sudo_comes_from_the_inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read only when sudo asks, goes in on stdin before the command's own, and a wrong one is a refusal."""
+    for name, text in (("sudo", FAKE_SUDO), ("id", "#!/bin/sh\necho 1000\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    inventory = tmp_path / "net.yml"
+    inventory.write_text(
+        "all: {hosts: {box: {ansible_become_password: 'pass word'}, other: {ansible_become_password: wrong}}}"
+    )
+    box, other = Target(connection="local"), Target(connection="local", name="other")
+    with pytest.raises(HostFailed, match="put ansible_become_password into the inventory's vault"):
+        run(box, "cat", timeout=20, sudo=True)
+    use_inventory(str(inventory))
+    assert run(box, "cat", timeout=20, sudo=True, stdin=b"mine").stdout == b"mine"
+    with pytest.raises(HostFailed, match="incorrect password") as caught:
+        run(other, "cat", timeout=20, sudo=True)
+    assert caught.value.failure.kind == failures.SUDO_REFUSED
+    monkeypatch.setattr(sudo_passwords, "_inventory", None)
 
 
 @pytest.mark.parametrize(

@@ -166,8 +166,8 @@ def test_a_nodes_wallet_is_not_exchanged(side: Side, issue: Issue, tmp_path: Pat
 
     journal = Journal(folder.journal_file, "join")
     one = side.join(issue(now_ms=now_ms), wallet=first)
-    assert one._keys(folder, "mine", journal).text == WalletKey.from_secret(b"a" * 32).text
-    assert one._keys(folder, "mine", journal).text == WalletKey.from_secret(b"a" * 32).text
+    assert one._keys(folder, "mine", journal).owner_key().text == WalletKey.from_secret(b"a" * 32).text
+    assert one._keys(folder, "mine", journal).owner_key().text == WalletKey.from_secret(b"a" * 32).text
     with pytest.raises(BadInput, match="belongs to wallet"):
         side.join(issue(now_ms=now_ms), wallet=second)._keys(folder, "mine", journal)
     assert folder.ring().coordinator == ""

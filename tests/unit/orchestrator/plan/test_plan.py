@@ -9,6 +9,7 @@ from orchestrator.errors import BadInput
 from orchestrator.plan.diff import difference
 from orchestrator.plan.keys import KeyRing, complete_ring
 from orchestrator.plan.plan import Existing, Outcome, OutsideNetwork
+from orchestrator.plan.reach import reach_of
 from orchestrator.testnet.folder import endpoints_of, files_of
 from orchestrator.topology.raw import RawHost, RawInventory, RawValue
 from orchestrator.topology.topology import Topology, topology_of
@@ -267,3 +268,26 @@ def test_a_participant_is_not_moved_to_another_network(planner: Planner) -> None
     other = structs.replace(existing.outside, genesis=structs.replace(outcome.genesis, time_ms=1))
     with pytest.raises(BadInput, match="another genesis"):
         planner(mine, Existing(outcome.ring, outcome.plan, outcome.genesis, None, other))
+
+
+def test_the_public_files_port_is_let_in_where_they_are_served(planner: Planner) -> None:
+    """The packet filter of that machine, and of no other, opens it for everybody."""
+    values = {
+        "stratos_copies": RawValue(1, "all"),
+        "stratos_public_host": RawValue("r1", "all"),
+        "stratos_public_port": RawValue(8_090, "all"),
+    }
+    hosts = tuple(
+        RawHost(name, (group,), "ssh", f"192.0.2.{number}", values)
+        for number, (name, group) in enumerate((("v1", "validators"), ("m1", "meta"), ("r1", "resource")), 1)
+    )
+    plan = planner(topology_of(RawInventory("net.yml", hosts))).plan
+    open_ports = {
+        name: [(one["port"], one["reach"]) for one in ports]
+        for name, ports in reach_of(plan, exporter_port=9100).items()
+    }
+    assert (8_090, "public") in open_ports["192.0.2.3"]
+    assert [name for name, ports in open_ports.items() if (8_090, "public") in ports] == ["192.0.2.3"]
+    nowhere = structs.replace(hosts[0], variables={**values, "stratos_public_host": RawValue("nobody", "all")})
+    with pytest.raises(BadInput, match="stratos_public_host"):
+        topology_of(RawInventory("net.yml", (nowhere, *hosts[1:])))

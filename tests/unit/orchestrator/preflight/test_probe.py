@@ -148,7 +148,8 @@ def test_a_machine_without_python_says_so(monkeypatch: pytest.MonkeyPatch) -> No
 def test_sudo_that_refuses_is_a_line_and_the_rest_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without root the probe runs as the login user, and the refusal is kept for the judge."""
     monkeypatch.setattr(
-        "orchestrator.preflight.session.as_root", lambda command: "echo 'sudo: a password is required' >&2; exit 1"
+        "orchestrator.preflight.session.as_root",
+        lambda command, password: "echo 'sudo: a password is required' >&2; exit 1",
     )
     refused = ProbeSession(HERE)
     refused.start(become=True)

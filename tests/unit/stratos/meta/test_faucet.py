@@ -209,6 +209,18 @@ async def test_a_silent_chain_is_told_and_asked_again(world: World) -> None:
     assert world.chain.paid_to(wallet()) == [STOS]
 
 
+async def test_old_grants_are_not_looked_at_again(world: World) -> None:
+    """What is older than a day counts for the total and for its ticket only."""
+    await world.ask(request(wallet(1), 10 * STOS))
+    await world.ask(request(wallet(2), 800 * STOS, text=ticket()))
+    world.now += DAY_MS + 1
+    book = world.faucet.book
+    assert book.given_today_wei(world.now) == 0
+    assert book.given_wei() == 810 * STOS
+    assert len(book._recent) == 0
+    assert (await world.refusal(request(wallet(3), STOS, text=ticket(), time_ms=world.now))).code == "ticket_used"
+
+
 async def test_an_empty_faucet_says_so(world: World) -> None:
     """503 `empty`, before anything is signed."""
     world.chain.balance = STOS
