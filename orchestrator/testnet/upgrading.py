@@ -135,6 +135,7 @@ class _Walk:
                 self.say(f"bringing {self.image} to where it is needed")
                 runtime.prepare()
                 lost |= runtime.quarantine
+                planned = self._batches([node for node in behind if node.name not in lost], allow_halt=allow_halt)
         finally:
             runtime.close()
         reports = [self._replace(batch, number, len(planned)) for number, batch in enumerate(planned, 1)]
