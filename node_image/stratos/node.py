@@ -106,7 +106,7 @@ def explain(error: BaseException) -> tuple[int, str]:
         ) or "No space left on device" in text:
             return EXIT_ENVIRONMENT, "the disk is full; make room in the node's data folder and start it again"
     for one in chain:
-        if isinstance(one, OSError):
+        if isinstance(one, OSError) and one.errno is not None:  # a time-out has none: whoever let it through died of it
             sentence = str(one.strerror or one)
             where = f" ({one.filename})" if one.filename else ""
             return EXIT_ENVIRONMENT, sentence + where
@@ -140,6 +140,7 @@ async def _supervised(open_node: OpenNode, home: Path, config: NodeConfig) -> No
     try:
         _write_ready(home, config, await node.start())
         gc.freeze()
+        gc.enable()  # whoever started this process may have disabled it while so much was imported
         await stop.wait()
     finally:
         await node.stop()

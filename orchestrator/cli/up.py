@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -88,7 +89,15 @@ def _options(argv: list[str]) -> argparse.Namespace:
 
 
 def _launch_early(inventory: Path | None) -> LaunchedParent | None:
-    """Start a fork parent, unless the testnet that the inventory's file name suggests has one."""
+    """Start a fork parent, unless the testnet that the inventory's file name suggests has one or the file names a runtime
+    without processes; what it says where this does not look costs a parent that leaves again."""
+    try:
+        if inventory is not None and re.search(
+            rb"^\s*stratos_runtime:\s*(docker|machines)\b", inventory.read_bytes(), re.MULTILINE
+        ):
+            return None
+    except OSError:
+        pass  # a folder, or not there: the inventory's reader says what is wrong
     root = os.environ.get("STRATOS_TESTNETS") or str(Path(__file__).resolve().parent.parent.parent / ".testnets")
     guess = Path(root) / (inventory.name.split(".")[0].lower() if inventory is not None else "local")
     return None if parent_is_running(guess) else launch_parent()

@@ -97,6 +97,7 @@ def build_image(
         "org.opencontainers.image.title": "stratos-node",
         "org.opencontainers.image.licenses": "Apache-2.0",
     }
+    before = _image_id(docker_client, image)
     environment = {} if rules_up_to is None else {RULES_VARIABLE: str(rules_up_to)}
     say(f"building {image} on {chosen.name}")
     with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as context:
@@ -105,7 +106,10 @@ def build_image(
         _run_build(docker_client, context, image=image, base=chosen, labels=labels, say=say)
     if sbom is not None:
         _write(sbom, bill)
-    return _report(docker_client.images.get(image), image, changed=True)
+    made = docker_client.images.get(image)
+    if before is not None and before != made.id:
+        _drop(docker_client, before)
+    return _report(made, image, changed=True)
 
 
 def read_sbom(docker_client: docker.DockerClient, image: str) -> bytes:
@@ -145,6 +149,22 @@ def _run_build(
         docker_client.images.prune(filters={"dangling": True, "label": _STAGE_LABEL})
     except DockerException as error:
         raise EnvironmentFault(f"the engine could not build {image} ({error}); check its disk and its log") from error
+
+
+def _image_id(docker_client: docker.DockerClient, image: str) -> str | None:
+    try:
+        return str(docker_client.images.get(image).id)
+    except DockerException:
+        return None
+
+
+def _drop(docker_client: docker.DockerClient, image_id: str) -> None:
+    """Remove the image that had the name before, unless it has another name or a container."""
+    try:
+        if not docker_client.images.get(image_id).tags:
+            docker_client.images.remove(image_id)
+    except DockerException:
+        return
 
 
 def _found(docker_client: docker.DockerClient, image: str, digest: str) -> Image | None:

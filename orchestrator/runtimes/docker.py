@@ -140,8 +140,11 @@ class DockerRuntime:
         container = self._running(name)
         with self._told(name, "execute a command in"):
             made = self._api.exec_create(container, list(command))
-            output = self._api.exec_start(made["Id"])
-            return int(self._api.exec_inspect(made["Id"])["ExitCode"]), bytes(output)
+            stream = self._api.exec_start(made["Id"], stream=True)
+            output = b"".join(stream)
+            with contextlib.suppress(OSError):
+                stream.close()  # the connection is of no further use to the SDK, which would not close it
+            return int(self._api.exec_inspect(made["Id"])["ExitCode"]), output
 
     def usage(self, names: Sequence[str]) -> dict[str, Usage]:
         """What these nodes use, of those that run and about which there are figures."""

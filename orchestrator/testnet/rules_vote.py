@@ -19,6 +19,7 @@ from orchestrator.errors import BadInput, PartialFailure
 from orchestrator.plan.plan import NodePlan
 from orchestrator.testnet.folder import TestnetFolder
 from orchestrator.testnet.node_status import all_statuses
+from orchestrator.testnet.rules_notes import old_programs
 from stratos.crypto.keys import NodeKey, WalletKey
 from stratos.ledger.rulebook import NEWEST_RULES
 from stratos.wire.genesis import genesis_hash
@@ -68,7 +69,8 @@ def schedule_rules(
     done = _settled(found, version, height)
     if done is not None:
         return done
-    _name_old_programs(folder, version, say)
+    for line in old_programs(all_statuses(_validators(folder)), version):
+        say(line)
     poll = next((one for one in found["polls"] if _is_about(one, version, height)), None)
     if poll is None:
         wanted = height if height is not None else vote.height_in(lead_seconds, int(found["notice_blocks"]))
@@ -166,10 +168,3 @@ def _is_about(planned: dict[str, Any], version: int, height: int | None) -> bool
 
 def _validators(folder: TestnetFolder) -> list[NodePlan]:
     return [node for node in folder.need_plan().nodes if node.role == "validator"]
-
-
-def _name_old_programs(folder: TestnetFolder, version: int, say: Callable[[str], None]) -> None:
-    for name, status in all_statuses(_validators(folder)).items():
-        known = (status or {}).get("newest_rules")
-        if isinstance(known, int) and known < version:
-            say(f"{name} knows rules up to version {known} and will stop there; install a newer image on it in time")

@@ -20,6 +20,7 @@ from orchestrator.runtimes.choose import runtime_for
 from orchestrator.testnet.folder import TestnetFolder
 from orchestrator.testnet.node_status import all_statuses, base_status
 from orchestrator.testnet.readiness import not_ready
+from orchestrator.testnet.rules_notes import rules_notes
 
 OURS, OUTSIDE = "ours", "outside"
 LOOKS = 8
@@ -97,6 +98,7 @@ def survey(folder: TestnetFolder) -> Survey:
     heights = _heights_outside(plan)
     leaving = [name for name, state in states.items() if state.pid and name not in {node.name for node in plan.nodes}]
     notes += [f"{name} left the inventory and runs until it is taken out; run `up` again" for name in sorted(leaving)]
+    notes += rules_notes({node.name: answers.get(node.name) for node in alive if node.role == "validator"})
     if alive and not supervised:
         notes.append("no supervisor watches over the nodes; run `up` to start one")
     return Survey(

@@ -25,7 +25,11 @@ from orchestrator.runtimes.docker import DockerRuntime
 from orchestrator.testnet.control import kill_nodes, runtime_of, start_nodes
 from orchestrator.testnet.folder import TestnetFolder
 
-pytestmark = pytest.mark.docker
+pytestmark = [
+    pytest.mark.docker,
+    # The SDK leaves the connections of executed commands to the garbage collector, which says so whenever it finds one.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 INVENTORY = """
 all:
@@ -185,7 +189,9 @@ def _seconds(fleet: Fleet, node: str, address: str, *, send: bool) -> float:
             connection.sendall(bytes(6_000_000))
             connection.shutdown(socket.SHUT_WR)
             assert connection.recv(1) == b""
-    return time.monotonic() - began
+    seconds = time.monotonic() - began
+    output.close()
+    return seconds
 
 
 def test_one_node_can_be_killed_looked_into_frozen_and_started_again(fleet: Fleet) -> None:

@@ -124,10 +124,12 @@ def test_new_rules_are_voted_into_force(tool: Tool) -> None:
     assert verb(tool, "upgrade-rules", "2", "--height", "1").returncode == 2
     assert verb(tool, "upgrade-rules", "99").returncode == 2
 
-    planned = done(verb(tool, "upgrade-rules", "2", "--in", "3"))
+    planned = done(verb(tool, "upgrade-rules", "2", "--in", "8"))
     assert (planned["version"], planned["in_force"], planned["changed"]) == (2, False, True)
     again = done(verb(tool, "upgrade-rules", "2"))
     assert (again["height"], again["changed"]) == (planned["height"], False)
+    notes = tool.json("status")["notes"]
+    assert notes == [f"rules version 2 begins with block {planned['height']}"]
     eventually(lambda: done(verb(tool, "upgrade-rules", "2"))["in_force"])
     validators = [node["details"] for node in tool.json("status")["nodes"] if node["role"] == "validator"]
     assert {(one["rules_version"], one["upgrade_plan"]) for one in validators} == {(2, None)}

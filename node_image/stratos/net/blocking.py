@@ -92,6 +92,11 @@ class BlockingRpcClient:
                     challenge, identity=identity, peer_class=peer_class, genesis_hash=challenge.genesis_hash
                 )
                 self._send(encode_frame(KIND_REQUEST, 0, encode(hello)), deadline)
+        except OSError as error:  # the deadline, too: the peer was slow to say who it is
+            self.close()
+            raise PeerUnreachable(
+                f"{self._where} took no hello: {str(error) or type(error).__name__}; is the node up?"
+            ) from error
         except BaseException:
             self.close()
             raise

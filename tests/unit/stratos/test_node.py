@@ -54,6 +54,7 @@ def test_preloading_opens_no_thread_socket_loop_or_file() -> None:
         (RulesSettingError("STRATOS_RULES_UP_TO is 'x'"), EXIT_INPUT, "STRATOS_RULES_UP_TO"),
         (StateError("cannot open the store; is another process using it?"), EXIT_ENVIRONMENT, "another process"),
         (ValueError("a bug"), EXIT_DUTY, "ValueError: a bug"),
+        (TimeoutError(), EXIT_DUTY, "TimeoutError"),  # it names no fault of the machine
     ],
 )
 def test_every_ending_has_a_code_and_a_sentence(error: Exception, code: int, words: str) -> None:

@@ -1,12 +1,15 @@
 """The blocking client speaks the same protocol from threads."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stratos.crypto.keys import NodeKey
+from stratos.net import blocking
 from stratos.net.blocking import BlockingRpcClient
 from stratos.net.peers import PeerUnreachable, RpcRefused, RpcTimeout
 
@@ -63,5 +66,24 @@ async def test_wrong_servers_are_refused(talk: Any, records: Any) -> None:
             connect(talk, records, genesis_hash=b"\1" * 32)
         with pytest.raises(PeerUnreachable, match="is the node up"):
             BlockingRpcClient("127.0.0.1", 1, expected_key=None)
+
+    await asyncio.to_thread(work)
+
+
+async def test_time_that_runs_out_before_the_hello_is_an_unreachable_peer(
+    talk: Any, records: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine that is overloaded the deadline may pass between challenge and hello; no duty may die of that."""
+    real = blocking.check_challenge
+
+    def slow(*arguments: Any, **more: Any) -> None:
+        real(*arguments, **more)
+        monkeypatch.setattr(blocking, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 3_600))
+
+    monkeypatch.setattr(blocking, "check_challenge", slow)
+
+    def work() -> None:
+        with pytest.raises(PeerUnreachable, match="took no hello: TimeoutError"):
+            connect(talk, records)
 
     await asyncio.to_thread(work)
