@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -71,13 +74,31 @@ class Bundles:
         return self.folder
 
 
-def play(playbook: str, inventory: Path, *arguments: str, **variables: object) -> subprocess.Popen[str]:
-    """ansible-playbook as a person runs it, started."""
-    return subprocess.Popen(
+class Played(NamedTuple):
+    """A playbook that ended: exit code, everything it printed, and changed tasks by host (hosts that did nothing left out)."""
+
+    code: int
+    output: str
+    changed: dict[str, int]
+
+
+def play(playbook: str, inventory: Path, *arguments: str, kill_at: str = "", **variables: object) -> Played:
+    """ansible-playbook as a person runs it; killed without warning when it prints `kill_at`."""
+    ansible = subprocess.Popen(
         [
             str(Path(sys.executable).with_name("ansible-playbook")),
             "-i", str(inventory), str(PLAYBOOKS / playbook), "-e", msgspec.json.encode(variables).decode(), *arguments,
         ],
-        env={**os.environ, "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"},
+        env={**os.environ, "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"), "PYTHONUNBUFFERED": "1", "ANSIBLE_NOCOLOR": "1"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
+    with ansible:
+        assert ansible.stdout is not None
+        lines = []
+        for line in ansible.stdout:
+            lines.append(line)
+            if kill_at and kill_at in line:
+                os.killpg(ansible.pid, signal.SIGKILL)
+    output = "".join(lines)
+    recap = re.findall(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)", output, re.MULTILINE)
+    return Played(ansible.wait(), output, {host: int(changed) for host, ok, changed in recap if int(ok)})
