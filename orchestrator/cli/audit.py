@@ -27,12 +27,14 @@ def main(argv: list[str]) -> int:
     from orchestrator.cli.tables import aligned
     from orchestrator.report.amounts import data_size
     from orchestrator.rewards.evidence import audit_testnet
+    from orchestrator.rewards.node_ledgers import reader_of
     from orchestrator.testnet.locate import locate
     from stratos.client.testnet import load_testnet
 
-    folder = locate(options.inventory).path
+    folder = locate(options.inventory)
     with client_sentences():
-        report = audit_testnet(load_testnet(folder), ledger_folder=options.load_ledger)
+        testnet = load_testnet(folder.path)
+        report = audit_testnet(testnet, read_lines=reader_of(folder), ledger_folder=options.load_ledger)
     code = {AGREE: OK, DISAGREE: VERDICT_FAILED}.get(report.verdict, ENVIRONMENT)
     if options.json:
         import msgspec

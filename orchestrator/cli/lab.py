@@ -45,6 +45,7 @@ def _create(options: argparse.Namespace) -> int:
             memory_bytes=options.memory,
             cpus=options.cpus,
             seed_image=options.seed_image,
+            prepared=options.prepared,
             say=_say if not options.json else _nothing,
         )
     if options.json:
@@ -223,6 +224,9 @@ def _options(argv: list[str]) -> argparse.Namespace:
     )
     row.add_argument("--memory", type=memory, default=0, metavar="SIZE", help="limit of each machine, such as 1g")
     row.add_argument("--cpus", type=cpus, default=0.0, metavar="N", help="limit of each machine, such as 0.5")
+    row.add_argument(
+        "--prepared", action="store_true", help="new machines come with the packages that our roles would install"
+    )
     row.add_argument(
         "--seed-image", type=Path, metavar="FILE", help="a saved image that new machines' engines hold from the start"
     )

@@ -40,6 +40,7 @@ T = TypeVar("T")
 CONNECT_SECONDS = 10.0
 AT_ONCE = 32
 GRACE_SECONDS = 2.0
+CLOSE_SECONDS = 5.0
 SESSIONS = 8
 SESSION_SECONDS = 10.0
 _CHUNK = 1 << 16
@@ -327,7 +328,16 @@ def _talk(channel: paramiko.Channel, stdin: bytes, deadline: float) -> tuple[byt
 
 
 def _close_quietly(connection: fabric.Connection) -> None:
+    transport = connection.transport or getattr(connection.client, "_transport", None)
+    proxy: subprocess.Popen[bytes] | None = getattr(getattr(transport, "sock", None), "process", None)
     try:
         connection.close()
     except Exception:  # noqa: BLE001, S110 - it is being given up
         pass
+    if transport is not None and proxy is not None:  # of a ProxyCommand, which paramiko starts and does not wait for
+        transport.join(CLOSE_SECONDS)  # its thread signals the process at its end, so that must not be gone before
+        proxy.kill()
+        for pipe in (proxy.stdin, proxy.stdout, proxy.stderr):
+            if pipe is not None:
+                pipe.close()
+        proxy.wait()

@@ -40,6 +40,8 @@ PACKAGES = (
     "systemd",
     "systemd-sysv",
 )
+PREPARED = ("chrony", "prometheus-node-exporter")
+"""What our roles would install on each machine: with it, a rehearsal that is not about installing is minutes shorter."""
 AUTHORIZED_KEYS = f"/etc/ssh/authorized_keys/{USER}"
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 INIT = "/usr/local/sbin/lab-init"
@@ -113,9 +115,10 @@ CMD ["{init}"]
 """
 
 
-def lab_image(client: docker.DockerClient, *, say: Say) -> str:
-    """The tag of the machines' image, made unless it is there; raises EnvironmentFault."""
-    base = base_image(client, name=f"{NAME}-base", packages=PACKAGES, say=say)
+def lab_image(client: docker.DockerClient, *, prepared: bool = False, say: Say) -> str:
+    """The tag of the machines' image, made unless it is there; `prepared`: with what our roles install. Raises EnvironmentFault."""
+    packages = (*PACKAGES, *PREPARED) if prepared else PACKAGES
+    base = base_image(client, name=f"{NAME}-base", packages=packages, say=say)
     tag = image_tag(base)
     if has_image(client, tag):
         return tag

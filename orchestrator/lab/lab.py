@@ -63,6 +63,7 @@ def create(
     memory_bytes: int = 0,
     cpus: float = 0.0,
     seed_image: Path | None = None,
+    prepared: bool = False,
     say: Say,
 ) -> Created:
     """Make the lab, or finish or enlarge the one there is; `machines` None keeps its number, or makes one machine."""
@@ -73,7 +74,7 @@ def create(
         engine = LabEngine(connect(), name, folder.path)
         engine.check_ours()
         begun = time.monotonic()
-        image = lab_image(engine.client, say=say)
+        image = lab_image(engine.client, prepared=prepared, say=say)
         imaged = time.monotonic()
         lab = _wanted(folder, engine, machines=machines, memory_bytes=memory_bytes, cpus=cpus)
         folder.save(lab)

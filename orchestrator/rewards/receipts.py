@@ -77,10 +77,15 @@ def node_lines(endpoint: ResourceEndpoint) -> list[NodeLine]:
     if answer is None or answer.status != 200:
         why = "did not answer" if answer is None else f"answered HTTP {answer.status}"
         raise EnvironmentFault(f"the receipts of {endpoint.name} cannot be read: {endpoint.http} {why}; start the node")
+    return lines_of(endpoint.name, answer.body)
+
+
+def lines_of(name: str, body: bytes) -> list[NodeLine]:
+    """What a node's answer says; raises EnvironmentFault when it says nothing that can be read."""
     try:
-        return msgspec.json.decode(answer.body, type=_Told).lines
+        return msgspec.json.decode(body, type=_Told).lines
     except msgspec.DecodeError as error:
-        raise EnvironmentFault(f"the receipts of {endpoint.name} are malformed: {error}") from error
+        raise EnvironmentFault(f"the receipts of {name} are malformed: {error}") from error
 
 
 def load_ledger(folder: Path) -> ReceiptLedger:

@@ -63,6 +63,11 @@ class DockerRuntime:
         """The record of a node's home on this machine."""
         return self.folder / "nodes" / name
 
+    def prepare(self) -> None:
+        """Find or build every image."""
+        for node in self._nodes.values():
+            self._image_id(node)
+
     def place(self, nodes: Iterable[NodeFiles]) -> frozenset[str]:
         """Record the files; they reach a node's volume before it starts."""
         return place_homes(self.folder / "nodes", nodes)

@@ -20,6 +20,7 @@ from orchestrator.fleet.ssh_route import SshTarget
 from orchestrator.fleet.sudo_passwords import use_inventory
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes.bundles import sha256
+from orchestrator.runtimes.containers import PLACED_FILES
 from orchestrator.runtimes.machine_state import MachineState, look, node_state
 from orchestrator.runtimes.placing import place_homes
 from orchestrator.runtimes.protocol import NodeFiles, NodeState
@@ -49,6 +50,25 @@ class MachinesRuntime:
         self.where = {node.name: node.machine for node in plan.operated}
 
     # -- files
+
+    def prepare(self) -> None:
+        """Load the images on all machines at once, from bundles that are placed nowhere."""
+        provisioner = Provisioner(self.folder, self.plan, say=self._say, bundles=self.folder / "bundles" / "next")
+        reached = {
+            name: state
+            for name, state in self._look(list(self.machines.values())).items()
+            if isinstance(state, MachineState)
+        }
+        provisioner.carry(provisioner.render(self._placed_files(), reached), reached)
+        for name, sentence in provisioner.failed.items():
+            self._quarantine(name, sentence)
+
+    def _placed_files(self) -> dict[str, dict[str, bytes]]:
+        homes = {node.name: self.folder / "nodes" / node.name for node in self.plan.operated}
+        return {
+            name: {file: (home / file).read_bytes() for file in PLACED_FILES if (home / file).exists()}
+            for name, home in homes.items()
+        }
 
     def place(self, nodes: Iterable[NodeFiles]) -> frozenset[str]:
         """Bring every machine to its bundle; nodes whose files, unit or image differed. Failed machines: quarantine."""

@@ -94,6 +94,9 @@ class ProcessRuntime:
         """Write the files that are missing or differ, each by rename; names of the nodes that had any."""
         return place_homes(self.folder / "nodes", nodes)
 
+    def prepare(self) -> None:
+        """The program is here already."""
+
     def mark(self, name: str, flag: str, *, on: bool) -> bool:
         """Make or remove an empty file in the home."""
         path = self.home(name) / flag

@@ -106,6 +106,12 @@ class Provisioner:
                 changed |= _differing(states[one.machine.name].manifest, one.manifest)
         return frozenset(changed)
 
+    def carry(self, wanted: Sequence[Rendered], states: Mapping[str, MachineState]) -> None:
+        """Load the images of these bundles where they are missing, and nothing else."""
+        missing = [one.machine for one in wanted if not self._has_images(one.manifest, states[one.machine.name])]
+        if missing:
+            self._run("site.yml", missing, tags=("image",))
+
     def remove(self, machine: Machine, names: Sequence[str]) -> None:
         """Take stopped nodes off a machine: units, homes, their part of its record."""
         self._run("node.yml", [machine], stratos_node_state="absent", stratos_node_names=list(names))

@@ -131,6 +131,11 @@ class _Walk:
             lost = {name: sentence for name, sentence in runtime.quarantine.items() if name in states}
             behind = [node for node in self.plan.nodes if node.image != self.image or not states[node.name].current]
             planned = self._batches([node for node in behind if node.name not in lost], allow_halt=allow_halt)
+            if planned:
+                self.say(f"bringing {self.image} to where it is needed")
+                runtime.prepare()
+                lost |= runtime.quarantine
+                planned = self._batches([node for node in behind if node.name not in lost], allow_halt=allow_halt)
         finally:
             runtime.close()
         reports = [self._replace(batch, number, len(planned)) for number, batch in enumerate(planned, 1)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -156,6 +157,19 @@ def test_many_at_once_share_one_connection_and_a_dead_one_is_replaced(lab: Lab) 
     assert lab.connections == 2
 
 
+def test_a_proxy_command_is_the_way_and_ends_with_it(lab: Lab, tmp_path: Path) -> None:
+    """Bytes go through the program the inventory names, and closing leaves no process of it."""
+    relay = tmp_path / "relay.py"
+    relay.write_text(RELAY)
+    known = tmp_path / "known_hosts"
+    arguments = f"-o UserKnownHostsFile={known} -o 'ProxyCommand={sys.executable} {relay} %h {lab.port}'"
+    target = lab.target(ssh_args=arguments)
+    assert run(target, "echo through", timeout=30).text == "through"
+    process = connect(target).transport.sock.process
+    close_all()
+    assert process.returncode is not None
+
+
 def test_another_host_key_is_refused_and_says_how_to_accept_it(lab: Lab) -> None:
     """A changed key and an unknown one are two failures, and neither machine is talked to."""
     lab.knows(paramiko.ECDSAKey.generate())
@@ -223,6 +237,16 @@ def test_one_late_host_hangs_nobody(lab: Lab) -> None:
     assert late.sentence.startswith("slow: `sleep 20` was not done in 0.5 s; ")
 
 
+RELAY = """
+import os, socket, sys, threading
+peer = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+def there():
+    while data := os.read(0, 65536):
+        peer.sendall(data)
+threading.Thread(target=there, daemon=True).start()
+while data := peer.recv(65536):
+    os.write(1, data)
+"""
 FAKE_SUDO = """#!/bin/sh
 case "$1" in
 -n) echo 'sudo: a password is required' >&2; exit 1 ;;
