@@ -316,22 +316,13 @@ class DockerRuntime:
     def _limit(self, names: Sequence[str]) -> None:
         """Limit the bandwidth of those of these nodes that have a limit and whose cables do not have it yet."""
         mbit = {name: self._nodes[name].bandwidth_mbit for name in names if self._nodes[name].bandwidth_mbit}
-        if not mbit:
-            return
-        listed = self._listed()
-        found = self._parallel(
-            [name for name in mbit if name in listed], lambda name: self._inspected(listed[name]["Id"])
-        )
-        running = {name: details for name, details in found.items() if details is not None}
-        image_id = self._image_id(self._nodes[next(iter(mbit))])
-        limit_new_cables(
-            self._client,
-            self.folder / BANDWIDTH_FILE,
-            testnet=self.plan.name,
-            image_id=image_id,
-            mbit=mbit,
-            containers=running,
-        )
+        if mbit:
+            listed, image_id = self._listed(), self._image_id(self._nodes[next(iter(mbit))])
+            there = {name: self._inspected(listed[name]["Id"]) for name in mbit if name in listed}
+            record = self.folder / BANDWIDTH_FILE
+            limit_new_cables(
+                self._client, record, testnet=self.plan.name, image_id=image_id, mbit=mbit, containers=there
+            )
 
     # -- what is wanted
 

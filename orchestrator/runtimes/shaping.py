@@ -43,11 +43,11 @@ def limit_new_cables(
     testnet: str,
     image_id: str,
     mbit: Mapping[str, int],
-    containers: Mapping[str, Mapping[str, Any]],
+    containers: Mapping[str, Mapping[str, Any] | None],
 ) -> None:
     """Limit those of these nodes (`mbit`: by node) whose running container (its details, by node) is not in `record` as limited."""
     done = _read(record)
-    running = {name: one for name, one in containers.items() if one["State"]["Running"]}
+    running = {name: one for name, one in containers.items() if one is not None and one["State"]["Running"]}
     fresh = {name: cables for name, one in running.items() if done.get(name) != (cables := _cables_of(one, mbit[name]))}
     if not fresh:
         return
