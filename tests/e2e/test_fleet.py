@@ -152,6 +152,8 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         yield made
     finally:
         made.lab("destroy")
+        for image in client.images.list(name=f"stratos-node:{OLD_IMAGE}"):
+            client.images.remove(image.id, force=True)
         client.close()
 
 
