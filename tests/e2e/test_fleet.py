@@ -22,6 +22,7 @@ from docker.errors import DockerException
 sys.path.insert(0, str(Path(__file__).parent))
 from up_driver import Tool, eventually
 
+from orchestrator import __version__
 from orchestrator.demo.observing import count_copies
 from orchestrator.plan.keys import USER
 from orchestrator.testnet.folder import TestnetFolder
@@ -202,11 +203,11 @@ def test_the_life_of_a_fleet(fleet: Fleet) -> None:
     assert (added["changed"], added["started"], added["quarantined"]) == (1, 1, {})
 
     with Traffic(fleet.folder) as traffic:
-        upgraded = fleet.json("upgrade", "--image", "0.1.0", "--rules", "2")
+        upgraded = fleet.json("upgrade", "--image", __version__, "--rules", "2")
     assert upgraded["upgrade"]["changed"] == 15
     assert traffic.failures == []
     assert traffic.puts > 10 and traffic.gets > 10
-    assert fleet.json("upgrade", "--image", "0.1.0")["upgrade"]["changed"] == 0
+    assert fleet.json("upgrade", "--image", __version__)["upgrade"]["changed"] == 0
     with Client.from_testnet(fleet.folder, wallet=USER, ledger_dir=fleet.folder / "ledger") as client:
         assert client.read(handle) == data
 
