@@ -63,7 +63,7 @@ class DockerRuntime:
         """The record of a node's home on this machine."""
         return self.folder / "nodes" / name
 
-    def prepare(self) -> None:
+    def prepare(self, nodes: Iterable[NodeFiles]) -> None:
         """Find or build every image."""
         for node in self._nodes.values():
             self._image_id(node)

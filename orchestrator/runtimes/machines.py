@@ -20,7 +20,6 @@ from orchestrator.fleet.ssh_route import SshTarget
 from orchestrator.fleet.sudo_passwords import use_inventory
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes.bundles import sha256
-from orchestrator.runtimes.containers import PLACED_FILES
 from orchestrator.runtimes.machine_state import MachineState, look, node_state
 from orchestrator.runtimes.placing import place_homes
 from orchestrator.runtimes.protocol import NodeFiles, NodeState
@@ -51,7 +50,7 @@ class MachinesRuntime:
 
     # -- files
 
-    def prepare(self) -> None:
+    def prepare(self, nodes: Iterable[NodeFiles]) -> None:
         """Load the images on all machines at once, from bundles that are placed nowhere."""
         provisioner = Provisioner(self.folder, self.plan, say=self._say, bundles=self.folder / "bundles" / "next")
         reached = {
@@ -59,26 +58,24 @@ class MachinesRuntime:
             for name, state in self._look(list(self.machines.values())).items()
             if isinstance(state, MachineState)
         }
-        provisioner.carry(provisioner.render(self._placed_files(), reached), reached)
+        provisioner.carry(provisioner.render({node.name: node.files for node in nodes}, reached), reached)
+        provisioner.discard()
         for name, sentence in provisioner.failed.items():
             self._quarantine(name, sentence)
-
-    def _placed_files(self) -> dict[str, dict[str, bytes]]:
-        homes = {node.name: self.folder / "nodes" / node.name for node in self.plan.operated}
-        return {
-            name: {file: (home / file).read_bytes() for file in PLACED_FILES if (home / file).exists()}
-            for name, home in homes.items()
-        }
 
     def place(self, nodes: Iterable[NodeFiles]) -> frozenset[str]:
         """Bring every machine to its bundle; nodes whose files, unit or image differed. Failed machines: quarantine."""
         homes = list(nodes)
-        place_homes(self.folder / "nodes", homes)  # first: what may be on a machine is known here
+        # First, so that what may be on a machine is known here. Secrets are in the key ring only.
+        place_homes(self.folder / "nodes", (NodeFiles(one.name, _public(one.files)) for one in homes))
         provisioner = self._provisioner()
         looked = self._look(list(self.machines.values()))
         reached = {name: state for name, state in looked.items() if isinstance(state, MachineState)}
         wanted = provisioner.render({node.name: node.files for node in homes}, reached)
-        changed = provisioner.apply(wanted, reached)
+        try:
+            changed = provisioner.apply(wanted, reached)
+        finally:
+            provisioner.discard()
         for name, sentence in provisioner.failed.items():
             self._quarantine(name, sentence)
         return frozenset(name for name in changed if name not in self.quarantine)
@@ -290,6 +287,11 @@ class MachinesRuntime:
         for name, failure in failed.items():
             self._quarantine(name, failure.sentence)
         return frozenset(failed)
+
+
+def _public(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """What of a home is no secret."""
+    return {name: content for name, content in files.items() if not name.endswith(".key")}
 
 
 def need_machine(runtime: object, name: str) -> Machine:

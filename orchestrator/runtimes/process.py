@@ -94,7 +94,7 @@ class ProcessRuntime:
         """Write the files that are missing or differ, each by rename; names of the nodes that had any."""
         return place_homes(self.folder / "nodes", nodes)
 
-    def prepare(self) -> None:
+    def prepare(self, nodes: Iterable[NodeFiles]) -> None:
         """The program is here already."""
 
     def mark(self, name: str, flag: str, *, on: bool) -> bool:

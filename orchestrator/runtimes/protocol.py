@@ -45,7 +45,7 @@ class Runtime(Protocol):
     quarantine: dict[str, str]
     """Nodes that could not be worked on since this runtime was made, and why: one sentence each, with the fix."""
 
-    def prepare(self) -> None:
+    def prepare(self, nodes: Iterable[NodeFiles]) -> None:
         """Bring what a start will need beforehand, so that it is quick: images. Touches nothing that runs."""
 
     def place(self, nodes: Iterable[NodeFiles]) -> frozenset[str]:
