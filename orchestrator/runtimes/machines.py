@@ -80,7 +80,7 @@ class MachinesRuntime:
             self._quarantine(name, sentence)
         return frozenset(name for name in changed if name not in self.quarantine)
 
-    def forget(self, names: Iterable[str]) -> None:
+    def forget(self, names: Iterable[str]) -> str:
         """Take these stopped nodes off their machines; a machine that the inventory does not name any more and that holds
         nothing of this testnet then is left as it was found."""
         by_machine: dict[str, list[str]] = {}
@@ -99,6 +99,7 @@ class MachinesRuntime:
                 f"what was placed for {', '.join(name for gone in by_machine.values() for name in gone)} could not be removed: "
                 f"{'; '.join(provisioner.failed.values())}"
             )
+        return "it is gone from its machine"
 
     def mark(self, name: str, flag: str, *, on: bool) -> bool:
         """Make or remove an empty file in the node's home on its machine."""

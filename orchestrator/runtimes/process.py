@@ -166,12 +166,13 @@ class ProcessRuntime:
         """SIGKILL at once; waits until they are gone."""
         return self._end(names, kill=True, timeout_seconds=timeout_seconds)
 
-    def forget(self, names: Iterable[str]) -> None:
+    def forget(self, names: Iterable[str]) -> str:
         """Take stopped nodes out of the wish; their homes are the caller's to move."""
         wanted = self._wanted()
         gone = set(names)
         self._wish(wanted, {name: node for name, node in wanted.nodes.items() if name not in gone})
         self._poke()
+        return ""
 
     def _end(self, names: Sequence[str], *, kill: bool, timeout_seconds: float) -> frozenset[str]:
         wanted = self._wanted()

@@ -65,8 +65,8 @@ class Runtime(Protocol):
     def kill(self, names: Sequence[str], *, timeout_seconds: float = 30.0) -> frozenset[str]:
         """End these nodes at once, without warning, and keep them down until started; names of those that ran."""
 
-    def forget(self, names: Iterable[str]) -> None:
-        """Take stopped nodes out of what is operated; their data stays where it is."""
+    def forget(self, names: Iterable[str]) -> str:
+        """Take stopped nodes out of what is operated; where their data is now, as a phrase, when it is not in their home."""
 
     def mark(self, name: str, flag: str, *, on: bool) -> bool:
         """Put an empty file `flag` into the home of a placed node, running or not, or take it away; whether that changed

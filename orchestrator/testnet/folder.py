@@ -65,7 +65,6 @@ class TestnetFolder:
         self.ledger = self.path / "ledger"
         self.runs = self.path / "runs"
         self.image_file = self.path / "image.json"
-        self.bundles = self.path / "bundles"
         self.journal_file = self.path / "journal.jsonl"
 
     @property

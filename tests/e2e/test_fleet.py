@@ -197,8 +197,10 @@ def test_the_life_of_a_fleet(fleet: Fleet) -> None:
     eventually(lambda: all(node["health"] == "ok" for node in fleet.json("status")["nodes"]), seconds=300)
 
     fleet.grow(8, "resource7")
-    planned = fleet.json("plan")["differences"]
-    assert [node["name"] for node in planned if node["kind"] != "unchanged"] == ["resource7"]
+    planned = fleet.json("plan")
+    assert [node["name"] for node in planned["differences"] if node["kind"] != "unchanged"] == ["resource7"]
+    touched = [host for host in planned["hosts"] if host["change"] != "unchanged"]
+    assert [(host["change"], host["starts"], host["restarts"]) for host in touched] == [("new", ["resource7"], [])]
     added = fleet.json("up")
     assert (added["changed"], added["started"], added["quarantined"]) == (1, 1, {})
 

@@ -49,6 +49,17 @@ def test_up_down_up_keeps_the_testnet(tool: Tool) -> None:
     assert back["height"] >= first["height"]
 
 
+def test_plan_tells_what_up_would_start_and_restart(tool: Tool) -> None:
+    """Nothing for a testnet that is as wanted; a node that is down is started, one whose config changes is restarted."""
+    assert tool.json("plan")["hosts"][0]["change"] == "new"
+    tool.json("up", "--no-probe")
+    assert tool.json("plan")["hosts"][0]["change"] == "unchanged"
+    kill_nodes(TestnetFolder(tool.root / "net"), ["r2"])
+    tool.write(SMALL.replace("{hosts: {v1: }}", "{hosts: {v1: {stratos_log_level: debug}}}"))
+    [host] = tool.json("plan")["hosts"]
+    assert (host["change"], host["starts"], host["restarts"]) == ("changed", ["r2"], ["v1"])
+
+
 def test_exec_spawn_raises_the_same_testnet(tool: Tool) -> None:
     """`stratos_spawn: exec` differs in nothing but how processes begin."""
     tool.write(SMALL.replace("    stratos_copies: 1\n", "    stratos_copies: 1\n    stratos_spawn: exec\n"))
