@@ -25,10 +25,12 @@ from orchestrator.runtimes.placing import place_homes
 from orchestrator.runtimes.protocol import NodeFiles, NodeState
 from orchestrator.runtimes.provisioning import Provisioner
 from orchestrator.runtimes.units import CONTAINER_UID, container_name, home_of, unit_name
+from orchestrator.runtimes.usage import LOOK, Usage, usage_from_inside
 from orchestrator.testnet.node_status import node_status
 from orchestrator.topology.machine import Machine
 
 GENESIS = "genesis.json"
+UNPAUSE = "docker unpause {containers} >/dev/null"
 COMMAND_SECONDS = 60.0
 LOG_SECONDS = 60.0
 SERVING_SECONDS = 2.0
@@ -129,12 +131,18 @@ class MachinesRuntime:
         states = self._look(self._of(names))
         started: set[str] = set()
         commands: dict[str, list[str]] = {}
+        frozen: dict[str, list[str]] = {}
         for name in names:
             state = states.get(self.where[name])
-            if not isinstance(state, MachineState) or node_state(self.plan.name, name, state).current:
+            found = node_state(self.plan.name, name, state) if isinstance(state, MachineState) else None
+            if found is not None and found.state == "paused":
+                started.add(name)
+                frozen.setdefault(self.where[name], []).append(name)
+            if found is None or found.current:
                 continue
             started.add(name)
             commands.setdefault(self.where[name], []).append(name)
+        self._systemctl(frozen, UNPAUSE)
         failed = self._systemctl(
             commands, "systemctl reset-failed {units}; systemctl enable --quiet {units}; systemctl restart {units}"
         )
@@ -155,6 +163,35 @@ class MachinesRuntime:
         """SIGKILL the nodes' processes, then keep the units down."""
         command = "docker kill {containers} >/dev/null 2>&1; systemctl disable --quiet --now {units}"
         return self._end(names, command, timeout_seconds)
+
+    def pause(self, names: Sequence[str]) -> frozenset[str]:
+        """Freeze the nodes' containers."""
+        return self._freeze(names, "docker pause {containers} >/dev/null", paused=False)
+
+    def unpause(self, names: Sequence[str]) -> frozenset[str]:
+        """Let the nodes' containers go on."""
+        return self._freeze(names, UNPAUSE, paused=True)
+
+    def _freeze(self, names: Sequence[str], command: str, *, paused: bool) -> frozenset[str]:
+        state = "paused" if paused else "running"
+        wanted = [name for name, found in self.status(names).items() if found.state == state]
+        by_machine: dict[str, list[str]] = {}
+        for name in wanted:
+            by_machine.setdefault(self.where[name], []).append(name)
+        self._systemctl(by_machine, command)
+        return frozenset(name for name in wanted if name not in self.quarantine)
+
+    def usage(self, names: Sequence[str]) -> dict[str, Usage]:
+        """What the nodes' containers use, as their control groups say; the network's figures are the machine's."""
+        found: dict[str, Usage] = {}
+        for name, state in self.status(names).items():
+            if state.pid:
+                command = shlex.join(["docker", "exec", container_name(self.plan.name, name), *LOOK])
+                done = connections.run(self.machine(name), command, timeout=COMMAND_SECONDS, sudo=True)
+                used = usage_from_inside(done.stdout.decode(errors="replace"))
+                if used is not None:
+                    found[name] = used
+        return found
 
     def _end(self, names: Sequence[str], command: str, timeout_seconds: float) -> frozenset[str]:
         before = self.status(names)

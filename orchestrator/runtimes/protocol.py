@@ -13,6 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from orchestrator.plan.plan import NodePlan
+from orchestrator.runtimes.usage import Usage
 
 
 class NodeFiles(Struct, frozen=True):
@@ -64,6 +65,15 @@ class Runtime(Protocol):
 
     def kill(self, names: Sequence[str], *, timeout_seconds: float = 30.0) -> frozenset[str]:
         """End these nodes at once, without warning, and keep them down until started; names of those that ran."""
+
+    def pause(self, names: Sequence[str]) -> frozenset[str]:
+        """Freeze these nodes where they are, connections open; names of those that were not frozen."""
+
+    def unpause(self, names: Sequence[str]) -> frozenset[str]:
+        """Let frozen nodes go on; names of those that were frozen."""
+
+    def usage(self, names: Sequence[str]) -> dict[str, Usage]:
+        """What these nodes use, of those that run and about which there are figures."""
 
     def forget(self, names: Iterable[str]) -> str:
         """Take stopped nodes out of what is operated; where their data is now, as a phrase, when it is not in their home."""

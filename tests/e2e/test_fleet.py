@@ -186,6 +186,11 @@ def test_the_life_of_a_fleet(fleet: Fleet) -> None:
     with Client.from_testnet(fleet.folder, wallet=USER, ledger_dir=fleet.folder / "ledger") as client:
         handle = client.put(data, name="kept").handle
 
+    assert fleet.json("node", "pause", "resource2")["changed"] == ["resource2"]
+    assert {n["name"]: n["state"] for n in fleet.json("status")["nodes"]}["resource2"] == "paused"
+    assert fleet.json("node", "unpause", "resource2")["changed"] == ["resource2"]
+    assert len(fleet.json("node", "stats")["nodes"]) == 14
+
     lost = {node.name for node in read_topology(fleet.inventory).nodes if node.machine == fleet.address(7)}
     fleet.lab("kill", "machine7")
     eventually(lambda: proven_copies(fleet) >= COPIES, seconds=300)

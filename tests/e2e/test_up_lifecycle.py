@@ -134,6 +134,20 @@ def test_single_nodes_are_killed_and_started(tool: Tool) -> None:
     }
 
 
+def test_a_frozen_node_goes_on_where_it_was(tool: Tool) -> None:
+    """`node pause` freezes and says so, `stats` still answers, and both `unpause` and `up` let it go on; a name is needed."""
+    tool.json("up", "--no-probe")
+    assert tool.json("node", "pause", "r1", "m1")["changed"] == ["m1", "r1"]
+    states = {node["name"]: node["state"] for node in tool.json("status")["nodes"]}
+    assert states == {"v1": "running", "m1": "paused", "r1": "paused", "r2": "running"}
+    assert set(tool.json("node", "stats")["nodes"]) == set(states)
+    assert tool.json("node", "unpause", "r1")["changed"] == ["r1"]
+    assert tool.json("up", "--no-probe")["started"] == 1
+    assert {node["state"] for node in tool.json("status")["nodes"]} == {"running"}
+    refused = tool.run("node", "stop")
+    assert refused.returncode == 2 and "needs the names of nodes" in refused.stderr
+
+
 def test_two_testnets_side_by_side(tool: Tool) -> None:
     """Two inventories are two testnets with their own ports; one's `down` does not touch the other."""
     other = Tool(tool.inventory.parent)
