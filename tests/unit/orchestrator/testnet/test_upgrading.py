@@ -89,7 +89,7 @@ class Fleet:
             for node in self.plan.nodes
         }
 
-    def prepare(self) -> None:
+    def prepare(self, _nodes: Any) -> None:
         pass
 
     def place(self, nodes: Any) -> frozenset[str]:
