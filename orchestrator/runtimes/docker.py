@@ -24,6 +24,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from orchestrator.errors import EnvironmentFault
 from orchestrator.image.engine import engine, reason
+from orchestrator.node_status import node_status
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes import containers
 from orchestrator.runtimes.containers import ContainerWish
@@ -33,7 +34,6 @@ from orchestrator.runtimes.protocol import NodeFiles, NodeState
 from orchestrator.runtimes.shaping import BANDWIDTH_FILE, limit_new_cables
 from orchestrator.runtimes.units import CONTAINER_HOME
 from orchestrator.runtimes.usage import LOOK, Usage, usage_from_engine, usage_from_inside
-from orchestrator.testnet.node_status import node_status
 
 AT_ONCE = 16
 LONGEST_OUTPUT_BYTES = 64 * 1024 * 1024

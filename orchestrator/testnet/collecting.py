@@ -27,11 +27,11 @@ from msgspec import Struct
 
 import orchestrator
 from orchestrator.errors import EnvironmentFault, StratosctlError
+from orchestrator.node_status import request
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes.choose import runtime_for
 from orchestrator.runtimes.protocol import Runtime
 from orchestrator.testnet.folder import TestnetFolder
-from orchestrator.testnet.node_status import request
 from orchestrator.testnet.redaction import Redactor
 from orchestrator.testnet.survey import survey
 from orchestrator.topology.topology import MACHINES

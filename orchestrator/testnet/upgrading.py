@@ -17,6 +17,7 @@ from msgspec import Struct, structs
 from orchestrator.chain_api import ChainApi, ChainUnreachable
 from orchestrator.errors import BadInput, EnvironmentFault, PartialFailure
 from orchestrator.image.versions import rules_of_image
+from orchestrator.node_status import all_statuses
 from orchestrator.plan.plan import ImageWish, NodePlan, Plan
 from orchestrator.plan.rolling import Batch, Rollable, batches, voting_power
 from orchestrator.runtimes.choose import runtime_for
@@ -25,7 +26,6 @@ from orchestrator.testnet.folder import TestnetFolder, files_of
 from orchestrator.testnet.journal import Journal
 from orchestrator.testnet.lock import hold_testnet
 from orchestrator.testnet.maintenance import set_maintenance
-from orchestrator.testnet.node_status import all_statuses
 from orchestrator.testnet.readiness import layer_height, wait_ready
 from orchestrator.topology.topology import PROCESS
 
