@@ -111,6 +111,8 @@ class ImageWish(Struct, frozen=True, kw_only=True):
     wanted: str
     previous: str = ""
     inventory: str = ""
+    resting: tuple[str, ...] = ()
+    """Nodes that the upgrade itself put into maintenance, and will take out again."""
 
 
 class OutsideNetwork(Struct, frozen=True):

@@ -15,30 +15,28 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import IPAMConfig, IPAMPool
 
 from orchestrator.errors import EnvironmentFault
 from orchestrator.image.engine import engine, reason
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes import containers
 from orchestrator.runtimes.containers import ContainerWish
+from orchestrator.runtimes.kept_log import keep_log, kept_log
 from orchestrator.runtimes.placing import place_homes
 from orchestrator.runtimes.protocol import NodeFiles, NodeState
-from orchestrator.runtimes.shaping import limit_bandwidth
+from orchestrator.runtimes.shaping import BANDWIDTH_FILE, limit_new_cables
 from orchestrator.runtimes.units import CONTAINER_HOME
 from orchestrator.runtimes.usage import LOOK, Usage, usage_from_engine, usage_from_inside
 from orchestrator.testnet.node_status import node_status
 
 AT_ONCE = 16
-KEPT_LOG = "node.log"
-KEPT_LOG_BYTES = 16 * 1024 * 1024
+LONGEST_OUTPUT_BYTES = 64 * 1024 * 1024
 SERVING_SECONDS = 1.0
 T = TypeVar("T")
 
@@ -113,11 +111,9 @@ class DockerRuntime:
             ]
             if meanwhile is not None:
                 meanwhile()
-            started = {
-                name: container for name, one in zip(names, starting, strict=True) if (container := one.result())
-            }
-        self._limit(started)
-        return frozenset(started)
+            started = frozenset(name for name, one in zip(names, starting, strict=True) if one.result())
+        self._limit(names)
+        return started
 
     def stop(self, names: Sequence[str], *, timeout_seconds: float = 30.0) -> frozenset[str]:
         """Stop these nodes; names of those that ran."""
@@ -146,10 +142,18 @@ class DockerRuntime:
         with self._told(name, "execute a command in"):
             made = self._api.exec_create(container, list(command))
             stream = self._api.exec_start(made["Id"], stream=True)
-            output = b"".join(stream)
+            output = bytearray()
+            for chunk in stream:
+                output += chunk
+                if len(output) > LONGEST_OUTPUT_BYTES:
+                    break
             with contextlib.suppress(OSError):
                 stream.close()  # the connection is of no further use to the SDK, which would not close it
-            return int(self._api.exec_inspect(made["Id"])["ExitCode"]), output
+            if len(output) > LONGEST_OUTPUT_BYTES:
+                raise EnvironmentFault(
+                    f"{name}: `{' '.join(command)[:100]}` writes more than {LONGEST_OUTPUT_BYTES >> 20} MiB; have it write less"
+                )
+            return int(self._api.exec_inspect(made["Id"])["ExitCode"]), bytes(output)
 
     def usage(self, names: Sequence[str]) -> dict[str, Usage]:
         """What these nodes use, of those that run and about which there are figures."""
@@ -234,12 +238,7 @@ class DockerRuntime:
 
     def read_log(self, name: str, *, since: float = 0.0) -> bytes:
         """What earlier containers of the node wrote, as far as it is kept, and what this one did."""
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since)).encode()
-        kept = b""
-        with contextlib.suppress(FileNotFoundError):
-            kept = (self.home(name) / KEPT_LOG).read_bytes()
-        if since:
-            kept = b"".join(line for line in kept.splitlines(keepends=True) if line[9:28] >= moment)
+        kept = kept_log(self.home(name), since=since)
         listed = self._listed().get(name)
         if listed is None:
             return kept
@@ -258,8 +257,8 @@ class DockerRuntime:
 
     # -- one container
 
-    def _start_one(self, wish: ContainerWish, listed: Mapping[str, Any] | None, timeout_seconds: int) -> str | None:
-        """Make and start one container, unless it runs as wanted; its id when it was started or joined a network."""
+    def _start_one(self, wish: ContainerWish, listed: Mapping[str, Any] | None, timeout_seconds: int) -> bool:
+        """Make and start one container, unless it runs as wanted; whether it was started."""
         name = wish.node.name
         with self._told(name, "start"):
             if listed is not None and listed["Labels"].get(containers.DIGEST_LABEL) != wish.digest:
@@ -267,40 +266,31 @@ class DockerRuntime:
                     self._api.stop(listed["Id"], timeout=timeout_seconds)
                 self._remove(name, listed["Id"])
                 listed = None
+            joined: Mapping[str, Any] = {}
             if listed is None:
                 container = str(self._api.create_container(**containers.creation(wish))["Id"])
-                self._api.put_archive(container, CONTAINER_HOME, containers.packed(wish.files))
-                joined: Mapping[str, Any] = {}
             else:
                 container = str(listed["Id"])
                 joined = listed["NetworkSettings"]["Networks"]
+            if listed is None or listed["State"] == "created":  # nobody knows whether an interrupted run got this far
+                self._api.put_archive(container, CONTAINER_HOME, containers.packed(wish.files))
             for network, address in wish.others.items():
                 if network not in joined:
                     self._api.connect_container_to_network(container, network, ipv4_address=address)
             if listed is not None and listed["State"] == "running":
-                return None
+                return False
             if listed is not None and listed["State"] == "paused":
                 self._api.unpause(container)
             else:
                 self._details.pop(container, None)
                 self._api.start(container)
-        return container
+        return True
 
     def _remove(self, name: str, container: str) -> None:
         """Remove a container, after its log is in safety."""
         with self._told(name, "remove"), contextlib.suppress(NotFound):
-            self._keep_log(name, bytes(self._api.logs(container)))
+            keep_log(self.home(name), bytes(self._api.logs(container)))
             self._api.remove_container(container, force=True)
-
-    def _keep_log(self, name: str, log: bytes) -> None:
-        home = self.home(name)
-        if not log or not home.is_dir():
-            return
-        with (home / KEPT_LOG).open("ab") as file:
-            file.write(log)
-        if (home / KEPT_LOG).stat().st_size > KEPT_LOG_BYTES:
-            kept = (home / KEPT_LOG).read_bytes()[-KEPT_LOG_BYTES:]
-            (home / KEPT_LOG).write_bytes(kept.partition(b"\n")[2])
 
     def _end(self, names: Sequence[str], end: Callable[[str], Any], verb: str) -> frozenset[str]:
         return self._each(names, ("running", "paused", "restarting"), end, verb)
@@ -324,14 +314,16 @@ class DockerRuntime:
             raise EnvironmentFault(f"{name} does not run; start it with `stratosctl up`")
         return str(listed["Id"])
 
-    def _limit(self, started: Mapping[str, str]) -> None:
-        """Limit the bandwidth of what was started and has a limit."""
-        wanted = {container: self._nodes[name].bandwidth_mbit for name, container in started.items()}
-        limited = {container: mbit for container, mbit in wanted.items() if mbit}
-        if limited:
-            nodes = {container: name for name, container in started.items()}
-            image_id = self._image_id(self._nodes[nodes[next(iter(limited))]])
-            limit_bandwidth(self._client, testnet=self.plan.name, image_id=image_id, mbit=limited, nodes=nodes)
+    def _limit(self, names: Sequence[str]) -> None:
+        """Limit the bandwidth of those of these nodes that have a limit and whose cables do not have it yet."""
+        mbit = {name: self._nodes[name].bandwidth_mbit for name in names if self._nodes[name].bandwidth_mbit}
+        if mbit:
+            listed, image_id = self._listed(), self._image_id(self._nodes[next(iter(mbit))])
+            there = {name: self._inspected(listed[name]["Id"]) for name in mbit if name in listed}
+            record = self.folder / BANDWIDTH_FILE
+            limit_new_cables(
+                self._client, record, testnet=self.plan.name, image_id=image_id, mbit=mbit, containers=there
+            )
 
     # -- what is wanted
 
@@ -376,24 +368,11 @@ class DockerRuntime:
         return build_image(self._client, image=image, say=self.say).image_id
 
     def _make_networks(self) -> None:
-        there = {str(one["Name"]): one for one in self._api.networks(filters=self._mine())}
-        for region, subnet in self.plan.networks.subnets.items():
-            name = containers.network_name(self.plan.name, region)
-            if name in there:
-                continue
-            pool = IPAMPool(subnet=subnet, gateway=self.plan.networks.gateway(region))
-            with self._told(f"{name} ({subnet})", "make the network"):
-                self._api.create_network(
-                    name,
-                    driver="bridge",
-                    ipam=IPAMConfig(pool_configs=[pool]),
-                    check_duplicate=True,
-                    labels={
-                        containers.TESTNET_LABEL: self.plan.name,
-                        containers.GENESIS_LABEL: self._genesis,
-                        containers.REGION_LABEL: region,
-                    },
-                )
+        there = {str(one["Name"]) for one in self._api.networks(filters=self._mine())}
+        for wanted in containers.network_creations(self.plan.name, self.plan.networks, genesis=self._genesis):
+            if wanted["name"] not in there:
+                with self._told(wanted["name"], "make the network"):
+                    self._api.create_network(**wanted)
 
     # -- the engine
 

@@ -3,13 +3,15 @@
 What a node sends is limited in its own network namespace, what it receives at the engine's ends of the same cables, so both directions
 are the same simple qdisc and nothing of the base or the host is needed. A helper has NET_ADMIN in that namespace, no other
 capability, no volume, and is gone at once. The limit holds for each network: a node that sends into two regions may use it twice.
-It ends with the namespace: a node that the engine itself restarts is limited again by the next `up` or `start`.
+It ends with the namespace: a node that the engine itself restarts, and one whose start was interrupted before it was limited, is
+limited by the next `up` or `start`. What has been limited is written down, so that nothing is done for cables that have it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,7 +20,10 @@ from msgspec import Struct
 
 from orchestrator.errors import EnvironmentFault
 from orchestrator.runtimes.containers import TESTNET_LABEL
+from orchestrator.runtimes.placing import replace_file
 
+BANDWIDTH_FILE = "bandwidth.json"
+"""In the testnet's folder: node -> the cables that were limited last."""
 PROGRAM = ("python3", "-I", "-S", "-B", "/opt/stratos/shape.py")
 _AT_ONCE = 8
 
@@ -29,6 +34,40 @@ class Cable(Struct, frozen=True):
     name: str
     index: int
     peer: int
+
+
+def limit_new_cables(
+    client: Any,
+    record: Path,
+    *,
+    testnet: str,
+    image_id: str,
+    mbit: Mapping[str, int],
+    containers: Mapping[str, Mapping[str, Any] | None],
+) -> None:
+    """Limit those of these nodes (`mbit`: by node) whose running container (its details, by node) is not in `record` as limited."""
+    done = _read(record)
+    running = {name: one for name, one in containers.items() if one is not None and one["State"]["Running"]}
+    fresh = {name: cables for name, one in running.items() if done.get(name) != (cables := _cables_of(one, mbit[name]))}
+    if not fresh:
+        return
+    nodes = {str(running[name]["Id"]): name for name in fresh}
+    limits = {container: mbit[name] for container, name in nodes.items()}
+    limit_bandwidth(client, testnet=testnet, image_id=image_id, mbit=limits, nodes=nodes)
+    replace_file(record, msgspec.json.encode({**done, **fresh}))
+
+
+def _cables_of(details: Mapping[str, Any], mbit: int) -> str:
+    """What stands for a container's cables and their limit: another start or another network makes others."""
+    networks = sorted(details["NetworkSettings"]["Networks"])
+    return " ".join([str(details["Id"]), str(details["State"]["StartedAt"]), *networks, str(mbit)])
+
+
+def _read(record: Path) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(record.read_bytes(), type=dict[str, str])
+    except (FileNotFoundError, msgspec.DecodeError):
+        return {}  # then everything is limited once more, which harms nobody
 
 
 def limit_bandwidth(
