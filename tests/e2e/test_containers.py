@@ -27,6 +27,7 @@ from orchestrator.testnet.folder import TestnetFolder
 
 pytestmark = [
     pytest.mark.docker,
+    pytest.mark.ci,
     # The SDK leaves the connections of executed commands to the garbage collector, which says so whenever it finds one.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
