@@ -21,7 +21,7 @@ from orchestrator.node_status import all_statuses
 from orchestrator.plan.plan import ImageWish, NodePlan, Plan
 from orchestrator.plan.rolling import Batch, Rollable, batches, voting_power
 from orchestrator.runtimes.choose import runtime_for
-from orchestrator.runtimes.protocol import Runtime
+from orchestrator.runtimes.protocol import NodeState, Runtime
 from orchestrator.testnet.folder import TestnetFolder, files_of
 from orchestrator.testnet.journal import Journal
 from orchestrator.testnet.lock import hold_testnet
@@ -114,6 +114,11 @@ def _refuse_older_rules(folder: TestnetFolder, plan: Plan, image: str) -> None:
         )
 
 
+def _runs(state: NodeState) -> bool:
+    """Whether it runs what was placed last: a container may be the right one and end again and again."""
+    return state.current and state.pid != 0
+
+
 class _Walk:
     """One walk through the batches."""
 
@@ -133,7 +138,7 @@ class _Walk:
         try:
             states = runtime.status()
             lost = {name: sentence for name, sentence in runtime.quarantine.items() if name in states}
-            behind = [node for node in self.plan.nodes if node.image != self.image or not states[node.name].current]
+            behind = [node for node in self.plan.nodes if node.image != self.image or not _runs(states[node.name])]
             waiting = {node.name for node in behind}
             self._settle(
                 [n for n in self.plan.nodes if n.name not in waiting and n.name not in lost], runtime, wait=not back

@@ -83,8 +83,8 @@ class Fleet:
             node.name: NodeState(
                 name=node.name,
                 state="running",
-                current=self.runs[node.name] == node.image and node.name not in self.down,
-                pid=1,
+                current=self.runs[node.name] == node.image,
+                pid=int(node.name not in self.down),
             )
             for node in self.plan.nodes
         }
@@ -203,3 +203,16 @@ def test_who_is_away_and_can_be_reached_comes_first(fleet: Fleet) -> None:
     fleet.down = {stopped}
     fleet.upgrade()
     assert fleet.started[0] == [stopped]
+
+
+def test_a_node_that_ends_again_and_again_is_where_the_next_run_begins(fleet: Fleet) -> None:
+    """Its container is the one that is wanted, and still it is replaced first, and named when that does not help."""
+    first = names(fleet, "validator")[0]
+    fleet.sick = {first}
+    with pytest.raises(PartialFailure, match=f"stopped at {first}"):
+        fleet.upgrade()
+    fleet.down = {first}
+    fleet.started.clear()
+    with pytest.raises(PartialFailure, match=f"stopped at {first}"):
+        fleet.upgrade()
+    assert fleet.started == [[first]]
