@@ -131,10 +131,7 @@ class DockerRuntime:
         container = self._running(name)
         with self._held.told(name, "execute a command in"):
             made = self._held.api.exec_create(container, list(command))
-            stream = self._held.api.exec_start(made["Id"], stream=True)
-            output = b"".join(stream)
-            with contextlib.suppress(OSError):
-                stream.close()  # the connection is of no further use to the SDK, which would not close it
+            output = bytes(self._held.api.exec_start(made["Id"]))
             return int(self._held.api.exec_inspect(made["Id"])["ExitCode"]), output
 
     def usage(self, names: Sequence[str]) -> dict[str, Usage]:

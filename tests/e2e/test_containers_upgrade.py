@@ -24,11 +24,7 @@ from orchestrator.errors import BadInput, PartialFailure, StratosctlError
 from orchestrator.image.engine import engine
 from orchestrator.runtimes.containers import NODE_LABEL, TESTNET_LABEL
 
-pytestmark = [
-    pytest.mark.docker,
-    # The SDK leaves the connections of executed commands to the garbage collector, which says so whenever it finds one.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.docker
 
 INVENTORY = """
 all:

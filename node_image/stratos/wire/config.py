@@ -34,11 +34,12 @@ class ConfigError(ValueError):
 
 
 class Ports(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Listening ports. `bulk` is the slice port of resource nodes."""
+    """Listening ports. `bulk` is the slice port of resource nodes; `metrics` where /metrics is served, 0: beside the rest of HTTP."""
 
     p2p: Port = 0
     http: Port = 0
     bulk: Port = 0
+    metrics: Port = 0
 
 
 class PeerEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
