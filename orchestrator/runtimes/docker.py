@@ -56,7 +56,7 @@ class DockerRuntime:
         """The record of a node's home on this machine."""
         return self.folder / "nodes" / name
 
-    def prepare(self) -> None:
+    def prepare(self, nodes: Iterable[NodeFiles]) -> None:
         """Find or build every image."""
         for node in self._nodes.values():
             self._held.image_id(node.image)
@@ -148,12 +148,13 @@ class DockerRuntime:
 
         return {name: found for name, found in self._held.parallel(running, look).items() if found is not None}
 
-    def forget(self, names: Iterable[str]) -> None:
+    def forget(self, names: Iterable[str]) -> str:
         """Remove the containers of stopped nodes; their volumes stay, and so do their logs."""
         listed = self._held.listed()
         self._held.parallel(
             [name for name in names if name in listed], lambda name: self._remove(name, listed[name]["Id"])
         )
+        return "its volume is kept"
 
     def finish(self, *, timeout_seconds: float = 30.0) -> frozenset[str]:
         """Stop and remove every container of this testnet and its networks; names of the nodes that ran."""

@@ -106,6 +106,11 @@ class Provisioner:
                 changed |= _differing(states[one.machine.name].manifest, one.manifest)
         return frozenset(changed)
 
+    def discard(self) -> None:
+        """Remove the bundles, which hold keys: they are rendered anew whenever they are needed."""
+        for machine in self.plan.machines:
+            (self.bundles / bundle_name(machine.name)).unlink(missing_ok=True)
+
     def carry(self, wanted: Sequence[Rendered], states: Mapping[str, MachineState]) -> None:
         """Load the images of these bundles where they are missing, and nothing else."""
         missing = [one.machine for one in wanted if not self._has_images(one.manifest, states[one.machine.name])]

@@ -80,9 +80,9 @@ class Draining:
             except ChainUnreachable as error:
                 done = self._unforced(name, f"its leaving could not be registered: {error}")
         self.runtime.stop([name])
-        self.runtime.forget([name])
+        where = self.runtime.forget([name])
         aside = self.folder.retire(name)
-        return f"{name} removed: {done}; its home is kept in {aside}"
+        return f"{name} removed: {done}; {where or f'its home is kept in {aside}'}"
 
     def _leave(self, name: str, config: NodeConfig) -> str:
         registrar = Registrar(self.folder, self.ring, say=self.say)

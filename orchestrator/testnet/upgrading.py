@@ -131,7 +131,8 @@ class _Walk:
 
     def run(self, *, allow_halt: bool) -> list[BatchReport]:
         """Every batch in turn."""
-        runtime = runtime_for(self._with_image({node.name for node in self.plan.nodes}), self.folder.path, say=self.say)
+        upgraded = self._with_image({node.name for node in self.plan.nodes})
+        runtime = runtime_for(upgraded, self.folder.path, say=self.say)
         try:
             states = runtime.status()
             lost = {name: sentence for name, sentence in runtime.quarantine.items() if name in states}
@@ -139,7 +140,7 @@ class _Walk:
             planned = self._batches([node for node in behind if node.name not in lost], allow_halt=allow_halt)
             if planned:
                 self.say(f"bringing {self.image} to where it is needed")
-                runtime.prepare()
+                runtime.prepare(files_of(upgraded, self.ring, self.genesis))
                 lost |= runtime.quarantine
                 planned = self._batches([node for node in behind if node.name not in lost], allow_halt=allow_halt)
         finally:
