@@ -1,15 +1,15 @@
 """`upgrade`: running nodes get another image, batch by batch, and each batch must be well before the next is touched.
 
-What is wanted is written first (`image.json`), then the plan is rewritten batch by batch, so wherever this is interrupted
-the same command goes on with the nodes that have not been replaced. The first node that does not become healthy, or
-whose layer makes no progress with it, stops everything and is named; the others go on with what they run. A rollback
-is the same walk back to the image before.
+What is wanted is written first (`image.json`), then, batch by batch, who is underway, and the plan. So wherever this is interrupted
+the same command first sees the batch through that was underway, and goes on with the nodes that have not been replaced.
+The first node that does not become healthy, or whose layer makes no progress with it, stops everything and is named, this time
+and every time until it is mended; the others go on with what they run. A rollback is the same walk back to the image before.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct, structs
 
@@ -24,7 +24,7 @@ from orchestrator.testnet.folder import TestnetFolder, files_of
 from orchestrator.testnet.journal import Journal
 from orchestrator.testnet.lock import hold_testnet
 from orchestrator.testnet.maintenance import set_maintenance
-from orchestrator.testnet.readiness import layer_height, wait_ready
+from orchestrator.testnet.readiness import Ready, layer_height, wait_ready
 from orchestrator.topology.topology import PROCESS
 
 BATCH_SECONDS = 120.0
@@ -68,7 +68,7 @@ def upgrade_testnet(
         journal = Journal(folder.journal_file, "upgrade")
         journal.step("begun", image=wish.wanted, previous=wish.previous)
         folder.save_image_wish(wish)
-        done = _Walk(folder, plan, wish.wanted, journal, say).run(allow_halt=allow_halt)
+        done = _Walk(folder, plan, wish, journal, say).run(allow_halt=allow_halt)
     return UpgradeReport(
         testnet=plan.name,
         image=wish.wanted,
@@ -88,13 +88,14 @@ def _wish(plan: Plan, before: ImageWish | None, *, image: str | None, rollback: 
             raise BadInput(
                 f"{plan.name} was not upgraded yet, so there is nothing to go back to; name an image instead"
             )
-        return ImageWish(wanted=valid.previous, previous=valid.wanted, inventory=inventory)
+        return structs.replace(valid, wanted=valid.previous, previous=valid.wanted)
     if not image:
         raise BadInput("name the image to upgrade to with --image TAG, or go back with --rollback")
     current = valid.wanted if valid is not None else inventory
     if image == current:  # the same command again, after an interruption
         return valid if valid is not None else ImageWish(wanted=image, inventory=inventory)
-    return ImageWish(wanted=image, previous=current, inventory=inventory)
+    begun = valid if valid is not None else ImageWish(wanted=current, inventory=inventory)
+    return structs.replace(begun, wanted=image, previous=current)
 
 
 def _refuse_older_rules(folder: TestnetFolder, plan: Plan, image: str) -> None:
@@ -120,10 +121,11 @@ def _refuse_older_rules(folder: TestnetFolder, plan: Plan, image: str) -> None:
 class _Walk:
     """One walk through the batches."""
 
-    def __init__(self, folder: TestnetFolder, plan: Plan, image: str, journal: Journal, say: Say) -> None:
+    def __init__(self, folder: TestnetFolder, plan: Plan, wish: ImageWish, journal: Journal, say: Say) -> None:
         self.folder = folder
         self.plan = plan
-        self.image = image
+        self.wish = wish
+        self.image = wish.wanted
         self.journal = journal
         self.say = say
         self.ring = folder.ring()
@@ -137,6 +139,7 @@ class _Walk:
             states = runtime.status()
             lost = {name: sentence for name, sentence in runtime.quarantine.items() if name in states}
             behind = [node for node in self.plan.nodes if node.image != self.image or not states[node.name].current]
+            self._see_through(runtime, behind, lost)
             planned = self._batches([node for node in behind if node.name not in lost], allow_halt=allow_halt)
             if planned:
                 self.say(f"bringing {self.image} to where it is needed")
@@ -152,6 +155,42 @@ class _Walk:
                 f"not reached: {'; '.join(dict.fromkeys(lost.values()))}; run the same command again"
             )
         return reports
+
+    def _see_through(self, runtime: Runtime, behind: Sequence[NodePlan], lost: Mapping[str, str]) -> None:
+        """Wait for nodes that an interrupted run has replaced and not waited for; the others of its batch are still behind."""
+        again = {node.name for node in behind} | lost.keys()
+        names = [node.name for node in self.plan.nodes if node.name in self.wish.underway and node.name not in again]
+        if names:
+            self.say(f"looking after {', '.join(names)}, replaced by a run that was interrupted")
+            self._settle(runtime, names, above=0)
+
+    def _settle(self, runtime: Runtime, names: Sequence[str], *, above: int) -> Ready:
+        """Wait until these replaced nodes are well and give them their work back; raises PartialFailure naming them."""
+        listed = ", ".join(names)
+        try:
+            ready = wait_ready(
+                self.plan, runtime, deadline_seconds=BATCH_SECONDS, say=self.say, only=list(names), above=above
+            )
+            for name in (name for name in names if name in self.wish.resting):
+                set_maintenance(self.folder, runtime, name, False, say=self.say)
+        except (PartialFailure, EnvironmentFault) as error:
+            raise self._stopped(listed, error) from error
+        self._note(underway=(), resting=tuple(name for name in self.wish.resting if name not in names))
+        return ready
+
+    def _stopped(self, listed: str, error: Exception) -> PartialFailure:
+        self.journal.step("stopped", nodes=listed, reason=str(error))
+        return PartialFailure(
+            f"the upgrade of {self.plan.name} stopped at {listed}: {error}; the nodes after it run what they ran. "
+            "Mend it and run the same command again, or go back with `stratosctl upgrade --rollback`"
+        )
+
+    def _note(self, *, underway: tuple[str, ...], resting: tuple[str, ...]) -> None:
+        """Write how far we are, before the next thing is touched."""
+        noted = structs.replace(self.wish, underway=underway, resting=resting)
+        if noted != self.wish:
+            self.wish = noted
+            self.folder.save_image_wish(noted)
 
     def _batches(self, behind: Sequence[NodePlan], *, allow_halt: bool) -> tuple[Batch, ...]:
         found = ChainApi(self.folder.endpoints()).get("/stratos/staking/v1/validators")["validators"]
@@ -177,23 +216,16 @@ class _Walk:
         listed = ", ".join(batch.names)
         self.say(f"batch {number} of {total}: {listed}" + (" (its layer halts meanwhile)" if batch.halts else ""))
         height = layer_height(self.plan, batch.role)
+        self._note(underway=batch.names, resting=self.wish.resting)
         self.plan = self._with_image({*batch.names, *(n.name for n in self.plan.nodes if n.image == self.image)})
         self.folder.save_plan(self.plan)
         runtime = runtime_for(self.plan, self.folder.path, say=self.say)
         try:
-            self._restart(runtime, batch)
-            ready = wait_ready(
-                self.plan, runtime, deadline_seconds=BATCH_SECONDS, say=self.say, only=list(batch.names), above=height
-            )
-            if batch.role == "resource":
-                for name in batch.names:
-                    set_maintenance(self.folder, runtime, name, False, say=self.say)
-        except (PartialFailure, EnvironmentFault) as error:
-            self.journal.step("stopped", nodes=batch.names, reason=str(error))
-            raise PartialFailure(
-                f"the upgrade of {self.plan.name} stopped at {listed}: {error}; the nodes after it run what they ran. "
-                "Mend it and run the same command again, or go back with `stratosctl upgrade --rollback`"
-            ) from error
+            try:
+                self._restart(runtime, batch)
+            except (PartialFailure, EnvironmentFault) as error:
+                raise self._stopped(listed, error) from error
+            ready = self._settle(runtime, batch.names, above=height)
         finally:
             runtime.close()
         self.journal.step("replaced", nodes=batch.names, image=self.image)
@@ -209,12 +241,22 @@ class _Walk:
     def _restart(self, runtime: Runtime, batch: Batch) -> None:
         runtime.place(files_of(self.plan, self.ring, self.genesis))
         if batch.role == "resource":
-            for name in batch.names:
-                set_maintenance(self.folder, runtime, name, True, say=self.say)
+            self._rest(runtime, batch.names)
         runtime.start(list(batch.names), timeout_seconds=BATCH_SECONDS)
         for name in batch.names:
             if name in runtime.quarantine:
                 raise EnvironmentFault(runtime.quarantine[name])
+
+    def _rest(self, runtime: Runtime, names: Sequence[str]) -> None:
+        """Into maintenance; who was there on somebody's word stays there afterwards."""
+        before = self.wish.resting
+        self._note(underway=self.wish.underway, resting=tuple(dict.fromkeys((*before, *names))))
+        theirs = {
+            name
+            for name in names
+            if not set_maintenance(self.folder, runtime, name, True, say=self.say) and name not in before
+        }
+        self._note(underway=self.wish.underway, resting=tuple(name for name in self.wish.resting if name not in theirs))
 
     def _with_image(self, names: set[str]) -> Plan:
         nodes = tuple(

@@ -84,7 +84,7 @@ class Fleet:
         """Which of our images each node's container has."""
         tags = {self.client.images.get(f"stratos-node:{self.name}-{tag}").id: tag for tag in ("old", "new", "broken")}
         mine = {"label": [f"{TESTNET_LABEL}={self.name}", NODE_LABEL]}
-        found = self.client.containers.list(all=True, filters=mine)
+        found = self.client.containers.list(all=True, filters=mine, ignore_removed=True)
         return {one.labels[NODE_LABEL]: tags[one.attrs["Image"]] for one in found}
 
     def run_until(self, tag: str, count: int, *arguments: str) -> None:
@@ -160,6 +160,9 @@ def test_images_and_rules_change_under_traffic_and_a_node_leaves(fleet: Fleet) -
         broken = [name for name, image in fleet.images().items() if image == "broken"]
         assert len(broken) == 1 and broken[0].startswith("v")
         assert f"stopped at {broken[0]}" in stopped.stderr and "this program is broken" in stopped.stderr
+        stubborn = fleet.tool.run("upgrade", "--image", f"{fleet.name}-broken")
+        assert (stubborn.returncode, f"stopped at {broken[0]}" in stubborn.stderr) == (PartialFailure.exit_code, True)
+        assert list(fleet.images().values()).count("broken") == 1
         healed = fleet.tool.json("upgrade", "--rollback")
         assert [batch["names"] for batch in healed["upgrade"]["batches"]] == [broken]
         assert set(fleet.images().values()) == {"new"}
