@@ -28,7 +28,8 @@ def main(argv: list[str]) -> int:
     options = _options(argv)
     from orchestrator.preflight.run import preflight  # after parsing: --help must be quick
     from orchestrator.testnet.folder import TestnetFolder, testnets_root
-    from orchestrator.testnet.locate import CACHE_FOLDER, default_inventory
+    from orchestrator.testnet.locate import default_inventory
+    from orchestrator.topology.inventory import CACHE_FOLDER
     from orchestrator.topology.topology import read_topology
 
     root = testnets_root()

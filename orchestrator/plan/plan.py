@@ -117,10 +117,8 @@ class ImageWish(Struct, frozen=True, kw_only=True):
     wanted: str
     previous: str = ""
     inventory: str = ""
-    underway: tuple[str, ...] = ()
-    """Nodes of the batch that was begun and not found healthy yet: whoever goes on looks after them first."""
     resting: tuple[str, ...] = ()
-    """Those of them that the upgrade has put into maintenance, and nobody else."""
+    """Nodes that the upgrade itself put into maintenance, and will take out again."""
 
 
 class OutsideNetwork(Struct, frozen=True):

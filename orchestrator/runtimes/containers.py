@@ -11,11 +11,11 @@ import hashlib
 import io
 import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
-from docker.types import EndpointConfig, HostConfig, LogConfig, Mount, NetworkingConfig
+from docker.types import EndpointConfig, HostConfig, IPAMConfig, IPAMPool, LogConfig, Mount, NetworkingConfig
 from msgspec import Struct
 
 from orchestrator.plan.networks import DEFAULT_REGION, ContainerNetworks
@@ -95,6 +95,19 @@ class ContainerWish(Struct, frozen=True, kw_only=True):
 def network_name(testnet: str, region: str) -> str:
     """The network of a region."""
     return f"stratos-{testnet}-{region or DEFAULT_REGION}"
+
+
+def network_creations(testnet: str, networks: ContainerNetworks, *, genesis: str) -> Iterator[dict[str, Any]]:
+    """The arguments of the SDK's `create_network`, one network per region."""
+    for region, subnet in networks.subnets.items():
+        pool = IPAMPool(subnet=subnet, gateway=networks.gateway(region))
+        yield {
+            "name": network_name(testnet, region),
+            "driver": "bridge",
+            "ipam": IPAMConfig(pool_configs=[pool]),
+            "check_duplicate": True,
+            "labels": {TESTNET_LABEL: testnet, GENESIS_LABEL: genesis, REGION_LABEL: region},
+        }
 
 
 def wish_for(

@@ -11,7 +11,6 @@ a node that ends by itself is started again by the engine. What the engine holds
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,21 +19,20 @@ from typing import Any
 from docker.errors import NotFound
 
 from orchestrator.errors import EnvironmentFault
+from orchestrator.node_status import node_status
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes import containers
 from orchestrator.runtimes.containers import ContainerWish
 from orchestrator.runtimes.holdings import AT_ONCE, Holdings
+from orchestrator.runtimes.kept_log import keep_log, kept_log
 from orchestrator.runtimes.placing import place_homes
 from orchestrator.runtimes.protocol import NodeFiles, NodeState
-from orchestrator.runtimes.shaping import LOOK as LOOK_AT_LIMITS
-from orchestrator.runtimes.shaping import is_limited, limit_bandwidth
+from orchestrator.runtimes.shaping import BANDWIDTH_FILE, limit_new_cables
 from orchestrator.runtimes.units import CONTAINER_HOME
 from orchestrator.runtimes.usage import LOOK, Usage, usage_from_engine, usage_from_inside
 from orchestrator.runtimes.volumes import flag_command, remove_files, set_flag
-from orchestrator.testnet.node_status import node_status
 
-KEPT_LOG = "node.log"
-KEPT_LOG_BYTES = 16 * 1024 * 1024
+LONGEST_OUTPUT_BYTES = 64 * 1024 * 1024
 SERVING_SECONDS = 1.0
 
 
@@ -98,12 +96,8 @@ class DockerRuntime:
             ]
             if meanwhile is not None:
                 meanwhile()
-            started = {
-                name: container for name, one in zip(names, starting, strict=True) if (container := one.result())
-            }
-        unlimited = self._unlimited([name for name in names if name not in started])
-        self._limit({**started, **unlimited})
-        return frozenset(started) | unlimited.keys()
+            started = frozenset(name for name, one in zip(names, starting, strict=True) if one.result())
+        return started | self._limit(names)
 
     def stop(self, names: Sequence[str], *, timeout_seconds: float = 30.0) -> frozenset[str]:
         """Stop these nodes; names of those that ran."""
@@ -131,8 +125,20 @@ class DockerRuntime:
         container = self._running(name)
         with self._held.told(name, "execute a command in"):
             made = self._held.api.exec_create(container, list(command))
-            output = bytes(self._held.api.exec_start(made["Id"]))
-            return int(self._held.api.exec_inspect(made["Id"])["ExitCode"]), output
+            stream = self._held.api.exec_start(made["Id"], stream=True)
+            output = bytearray()
+            for chunk in stream:
+                output += chunk
+                if len(output) > LONGEST_OUTPUT_BYTES:
+                    break
+            with contextlib.suppress(OSError):
+                stream.close()
+            stream._response.close()  # which the SDK leaves to the garbage collector
+            if len(output) > LONGEST_OUTPUT_BYTES:
+                raise EnvironmentFault(
+                    f"{name}: `{' '.join(command)[:100]}` writes more than {LONGEST_OUTPUT_BYTES >> 20} MiB; have it write less"
+                )
+            return int(self._held.api.exec_inspect(made["Id"])["ExitCode"]), bytes(output)
 
     def usage(self, names: Sequence[str]) -> dict[str, Usage]:
         """What these nodes use, of those that run and about which there are figures."""
@@ -216,12 +222,7 @@ class DockerRuntime:
 
     def read_log(self, name: str, *, since: float = 0.0) -> bytes:
         """What earlier containers of the node wrote, as far as it is kept, and what this one did."""
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since)).encode()
-        kept = b""
-        with contextlib.suppress(FileNotFoundError):
-            kept = (self.home(name) / KEPT_LOG).read_bytes()
-        if since:
-            kept = b"".join(line for line in kept.splitlines(keepends=True) if line[9:28] >= moment)
+        kept = kept_log(self.home(name), since=since)
         listed = self._held.listed().get(name)
         if listed is None:
             return kept
@@ -240,8 +241,8 @@ class DockerRuntime:
 
     def _start_one(
         self, wish: ContainerWish, listed: Mapping[str, Any] | None, volumes: frozenset[str], timeout_seconds: int
-    ) -> str | None:
-        """Make and start one container, unless it runs as wanted; its id when it was started."""
+    ) -> bool:
+        """Make and start one container, unless it runs as wanted; whether it was started."""
         name = wish.node.name
         with self._held.told(name, "start"):
             if listed is not None and listed["Labels"].get(containers.DIGEST_LABEL) != wish.digest:
@@ -249,26 +250,27 @@ class DockerRuntime:
                     self._held.api.stop(listed["Id"], timeout=timeout_seconds)
                 self._remove(name, listed["Id"])
                 listed = None
+            joined: Mapping[str, Any] = {}
             if listed is None:
                 if wish.unwanted and wish.name in volumes:
                     self._withdraw(wish)
                 container = str(self._held.api.create_container(**containers.creation(wish))["Id"])
-                self._held.api.put_archive(container, CONTAINER_HOME, containers.packed(wish.files))
-                joined: Mapping[str, Any] = {}
             else:
                 container = str(listed["Id"])
                 joined = listed["NetworkSettings"]["Networks"]
+            if listed is None or listed["State"] == "created":  # nobody knows whether an interrupted run got this far
+                self._held.api.put_archive(container, CONTAINER_HOME, containers.packed(wish.files))
             for network, address in wish.others.items():
                 if network not in joined:
                     self._held.api.connect_container_to_network(container, network, ipv4_address=address)
             if listed is not None and listed["State"] == "running":
-                return None
+                return False
             if listed is not None and listed["State"] == "paused":
                 self._held.api.unpause(container)
             else:
                 self._details.pop(container, None)
                 self._held.api.start(container)
-        return container
+        return True
 
     def _withdraw(self, wish: ContainerWish) -> None:
         """Take files out of the volume that were placed before and are not wanted any more: keys above all."""
@@ -279,18 +281,8 @@ class DockerRuntime:
     def _remove(self, name: str, container: str) -> None:
         """Remove a container, after its log is in safety."""
         with self._held.told(name, "remove"), contextlib.suppress(NotFound):
-            self._keep_log(name, bytes(self._held.api.logs(container)))
+            keep_log(self.home(name), bytes(self._held.api.logs(container)))
             self._held.api.remove_container(container, force=True)
-
-    def _keep_log(self, name: str, log: bytes) -> None:
-        home = self.home(name)
-        if not log or not home.is_dir():
-            return
-        with (home / KEPT_LOG).open("ab") as file:
-            file.write(log)
-        if (home / KEPT_LOG).stat().st_size > KEPT_LOG_BYTES:
-            kept = (home / KEPT_LOG).read_bytes()[-KEPT_LOG_BYTES:]
-            (home / KEPT_LOG).write_bytes(kept.partition(b"\n")[2])
 
     def _end(self, names: Sequence[str], end: Callable[[str], Any], verb: str) -> frozenset[str]:
         return self._each(names, ("running", "paused", "restarting"), end, verb)
@@ -314,23 +306,16 @@ class DockerRuntime:
             raise EnvironmentFault(f"{name} does not run; start it with `stratosctl up`")
         return str(listed["Id"])
 
-    def _unlimited(self, names: Sequence[str]) -> dict[str, str]:
-        """Containers of these running nodes that lack their limit: the engine has started them by itself, or joined them to a
-        network."""
-        wanted = {name: mbit for name in names if (mbit := self._nodes[name].bandwidth_mbit)}
-        listed = self._held.listed() if wanted else {}
-        asked = [name for name in wanted if name in listed and listed[name]["State"] == "running"]
-        said = self._held.parallel(asked, lambda name: self.execute(name, LOOK_AT_LIMITS)[1])
-        return {name: str(listed[name]["Id"]) for name in asked if not is_limited(said[name], wanted[name])}
-
-    def _limit(self, started: Mapping[str, str]) -> None:
-        """Limit the bandwidth of what was started and has a limit."""
-        wanted = {container: self._nodes[name].bandwidth_mbit for name, container in started.items()}
-        limited = {container: mbit for container, mbit in wanted.items() if mbit}
-        if limited:
-            nodes = {container: name for name, container in started.items()}
-            image_id = self._held.image_id(self._nodes[nodes[next(iter(limited))]].image)
-            limit_bandwidth(self._held, image_id=image_id, mbit=limited, nodes=nodes)
+    def _limit(self, names: Sequence[str]) -> frozenset[str]:
+        """Limit the bandwidth of those of these nodes that have a limit and whose cables do not have it yet; their names."""
+        mbit = {name: self._nodes[name].bandwidth_mbit for name in names if self._nodes[name].bandwidth_mbit}
+        if not mbit:
+            return frozenset()
+        listed, image_id = self._held.listed(), self._held.image_id(self._nodes[next(iter(mbit))].image)
+        there = {name: self._held.inspected(listed[name]["Id"]) for name in mbit if name in listed}
+        return limit_new_cables(
+            self._held, self.folder / BANDWIDTH_FILE, image_id=image_id, mbit=mbit, containers=there
+        )
 
     # -- what is wanted
 

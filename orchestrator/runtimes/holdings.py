@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import IPAMConfig, IPAMPool
 
 from orchestrator.errors import EnvironmentFault
 from orchestrator.image.engine import engine, reason
@@ -140,24 +139,11 @@ class Holdings:
 
     def make_networks(self, networks: ContainerNetworks) -> None:
         """One network per region, those that lack."""
-        there = {str(one["Name"]): one for one in self.api.networks(filters=self._mine())}
-        for region, subnet in networks.subnets.items():
-            name = containers.network_name(self.name, region)
-            if name in there:
-                continue
-            pool = IPAMPool(subnet=subnet, gateway=networks.gateway(region))
-            with self.told(f"{name} ({subnet})", "make the network"):
-                self.api.create_network(
-                    name,
-                    driver="bridge",
-                    ipam=IPAMConfig(pool_configs=[pool]),
-                    check_duplicate=True,
-                    labels={
-                        containers.TESTNET_LABEL: self.name,
-                        containers.GENESIS_LABEL: self.genesis,
-                        containers.REGION_LABEL: region,
-                    },
-                )
+        there = {str(one["Name"]) for one in self.api.networks(filters=self._mine())}
+        for wanted in containers.network_creations(self.name, networks, genesis=self.genesis):
+            if wanted["name"] not in there:
+                with self.told(wanted["name"], "make the network"):
+                    self.api.create_network(**wanted)
 
     def remove_networks(self) -> None:
         """All of this testnet; nobody may be in them."""

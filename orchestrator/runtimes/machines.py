@@ -18,6 +18,7 @@ from orchestrator.fleet import connections
 from orchestrator.fleet.failures import BROKEN, Failure
 from orchestrator.fleet.ssh_route import SshTarget
 from orchestrator.fleet.sudo_passwords import use_inventory
+from orchestrator.node_status import node_status
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes.bundles import sha256
 from orchestrator.runtimes.machine_state import MachineState, look, node_state
@@ -26,7 +27,6 @@ from orchestrator.runtimes.protocol import NodeFiles, NodeState
 from orchestrator.runtimes.provisioning import Provisioner
 from orchestrator.runtimes.units import CONTAINER_UID, container_name, home_of, unit_name
 from orchestrator.runtimes.usage import LOOK, Usage, usage_from_inside
-from orchestrator.testnet.node_status import node_status
 from orchestrator.topology.machine import Machine
 
 GENESIS = "genesis.json"

@@ -31,7 +31,7 @@ from orchestrator.runtimes.bundles import (
 )
 from orchestrator.runtimes.machine_state import MachineState
 from orchestrator.runtimes.units import unit_text
-from orchestrator.testnet.locate import CACHE_FOLDER
+from orchestrator.topology.inventory import CACHE_FOLDER
 from orchestrator.topology.machine import Machine
 
 Say = Callable[[str], None]

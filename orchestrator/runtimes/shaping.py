@@ -3,8 +3,8 @@
 What a node sends is limited in its own network namespace, what it receives at the engine's ends of the same cables, so both directions
 are the same simple qdisc and nothing of the base or the host is needed. A helper has NET_ADMIN in that namespace, no other
 capability, no volume, and is gone at once. The limit holds for each network: a node that sends into two regions may use it twice.
-It ends with the namespace, so a node that the engine itself restarts has none: every `up` and `start` looks, by a program
-inside the container that any of its users may run, and sets what lacks.
+It ends with the namespace: a node that the engine itself restarts, and one whose start was interrupted before it was limited, is
+limited by the next `up` or `start`. What has been limited is written down, so that nothing is done for cables that have it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from docker.errors import DockerException
@@ -19,13 +20,12 @@ from msgspec import Struct
 
 from orchestrator.errors import EnvironmentFault
 from orchestrator.runtimes.holdings import Holdings
+from orchestrator.runtimes.placing import replace_file
 
+BANDWIDTH_FILE = "bandwidth.json"
+"""In the testnet's folder: node -> the cables that were limited last."""
 PROGRAM = ("python3", "-I", "-S", "-B", "/opt/stratos/shape.py")
 _AT_ONCE = 8
-
-
-LOOK = ("python3", "-I", "-S", "-B", "-c", (Path(__file__).parent / "limits_probe.py").read_text())
-"""Prints what `is_limited` reads."""
 
 
 class Cable(Struct, frozen=True):
@@ -34,6 +34,41 @@ class Cable(Struct, frozen=True):
     name: str
     index: int
     peer: int
+
+
+def limit_new_cables(
+    held: Holdings,
+    record: Path,
+    *,
+    image_id: str,
+    mbit: Mapping[str, int],
+    containers: Mapping[str, Mapping[str, Any] | None],
+) -> frozenset[str]:
+    """Limit those of these nodes (`mbit`: by node) whose running container (its details, by node) is not in `record` as
+    limited; their names."""
+    done = _read(record)
+    running = {name: one for name, one in containers.items() if one is not None and one["State"]["Running"]}
+    fresh = {name: cables for name, one in running.items() if done.get(name) != (cables := _cables_of(one, mbit[name]))}
+    if not fresh:
+        return frozenset()
+    nodes = {str(running[name]["Id"]): name for name in fresh}
+    limits = {container: mbit[name] for container, name in nodes.items()}
+    limit_bandwidth(held, image_id=image_id, mbit=limits, nodes=nodes)
+    replace_file(record, msgspec.json.encode({**done, **fresh}))
+    return frozenset(fresh)
+
+
+def _cables_of(details: Mapping[str, Any], mbit: int) -> str:
+    """What stands for a container's cables and their limit: another start or another network makes others."""
+    networks = sorted(details["NetworkSettings"]["Networks"])
+    return " ".join([str(details["Id"]), str(details["State"]["StartedAt"]), *networks, str(mbit)])
+
+
+def _read(record: Path) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(record.read_bytes(), type=dict[str, str])
+    except (FileNotFoundError, msgspec.DecodeError):
+        return {}  # then everything is limited once more, which harms nobody
 
 
 def limit_bandwidth(held: Holdings, *, image_id: str, mbit: Mapping[str, int], nodes: Mapping[str, str]) -> None:
@@ -48,15 +83,6 @@ def limit_bandwidth(held: Holdings, *, image_id: str, mbit: Mapping[str, int], n
     ends = [f"{cable.peer}={mbit[container]}" for container, found in cables.items() for cable in found]
     if ends:
         _help(held, image_id, "host", ends, ", ".join(sorted(nodes[container] for container in mbit)))
-
-
-def is_limited(output: bytes, mbit: int) -> bool:
-    """Whether what LOOK printed in a container says that each of its cables has the limit."""
-    try:
-        found = msgspec.json.decode(output, type=dict[str, int])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
-    return bool(found) and all(rate == mbit * 1_000_000 // 8 for rate in found.values())
 
 
 def _help(held: Holdings, image_id: str, namespace: str, words: list[str], whom: str) -> bytes:

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from orchestrator.chain_api import ChainUnreachable
 from orchestrator.errors import PartialFailure, StratosctlError
+from orchestrator.node_status import all_statuses, base_status
 from orchestrator.plan.keys import KeyRing
 from orchestrator.plan.plan import Plan, http_url
 from orchestrator.runtimes.protocol import Runtime
@@ -25,7 +26,6 @@ from orchestrator.testnet.departure import meta_must_stay, slices_must_stay, val
 from orchestrator.testnet.folder import TestnetFolder
 from orchestrator.testnet.holders import ACTIVE, REMOVED, UNBONDING, HolderView, read_holders
 from orchestrator.testnet.maintenance import FLAG
-from orchestrator.testnet.node_status import all_statuses, base_status
 from orchestrator.testnet.readiness import meta_addresses
 from orchestrator.testnet.registration import Registrar
 from stratos.wire.config import NodeConfig

@@ -6,6 +6,7 @@
     nodes/<node>/  removed/<node>/               homes of nodes; of nodes that left the inventory
     supervisor/  journal.jsonl                   what runs; what was done
     image.json                                   what an upgrade asked for
+    bandwidth.json                               which cables of containers have their limit
     ledger/  runs/<id>/                          what clients moved; demo and campaign runs
 
 Order of writing makes a crash harmless: keys first, then ports (plan.json), then the genesis that mentions both. What

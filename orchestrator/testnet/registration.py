@@ -16,11 +16,11 @@ from msgspec import structs
 
 from orchestrator.chain_api import ChainApi, Committed, Refused, Registered
 from orchestrator.errors import PartialFailure
+from orchestrator.node_status import base_status
 from orchestrator.plan.keys import FAUCET, KeyRing
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.testnet.catching_up import wait_following, wait_voting
 from orchestrator.testnet.folder import TestnetFolder
-from orchestrator.testnet.node_status import base_status
 from stratos.client.records import Endpoints, MetaEndpoint, ValidatorEndpoint
 from stratos.crypto.keys import NodeKey, WalletKey
 from stratos.crypto.signing import sign_bytes

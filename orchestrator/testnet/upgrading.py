@@ -1,21 +1,23 @@
 """`upgrade`: running nodes get another image, batch by batch, and each batch must be well before the next is touched.
 
-What is wanted is written first (`image.json`), then, batch by batch, who is underway, and the plan. So wherever this is interrupted
-the same command first sees the batch through that was underway, and goes on with the nodes that have not been replaced.
-The first node that does not become healthy, or whose layer makes no progress with it, stops everything and is named, this time
-and every time until it is mended; the others go on with what they run. A rollback is the same walk back to the image before.
+What is wanted is written first (`image.json`), then the plan is rewritten batch by batch, so wherever this is interrupted
+the same command goes on with the nodes that have not been replaced. Before it touches another one, those that were must be
+well: an interrupted run may have left one that is not, or one that is still in maintenance for its restart. The first node
+that does not become healthy, or whose layer makes no progress with it, stops everything and is named; the others go on with
+what they run. A rollback is the same walk back to the image before.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct, structs
 
 from orchestrator.chain_api import ChainApi, ChainUnreachable
 from orchestrator.errors import BadInput, EnvironmentFault, PartialFailure
 from orchestrator.image.versions import rules_of_image
+from orchestrator.node_status import all_statuses
 from orchestrator.plan.plan import ImageWish, NodePlan, Plan
 from orchestrator.plan.rolling import Batch, Rollable, batches, voting_power
 from orchestrator.runtimes.choose import runtime_for
@@ -24,7 +26,7 @@ from orchestrator.testnet.folder import TestnetFolder, files_of
 from orchestrator.testnet.journal import Journal
 from orchestrator.testnet.lock import hold_testnet
 from orchestrator.testnet.maintenance import set_maintenance
-from orchestrator.testnet.readiness import Ready, layer_height, wait_ready
+from orchestrator.testnet.readiness import layer_height, wait_ready
 from orchestrator.topology.topology import PROCESS
 
 BATCH_SECONDS = 120.0
@@ -68,7 +70,7 @@ def upgrade_testnet(
         journal = Journal(folder.journal_file, "upgrade")
         journal.step("begun", image=wish.wanted, previous=wish.previous)
         folder.save_image_wish(wish)
-        done = _Walk(folder, plan, wish, journal, say).run(allow_halt=allow_halt)
+        done = _Walk(folder, plan, wish.wanted, journal, say).run(allow_halt=allow_halt, back=rollback)
     return UpgradeReport(
         testnet=plan.name,
         image=wish.wanted,
@@ -82,20 +84,20 @@ def upgrade_testnet(
 def _wish(plan: Plan, before: ImageWish | None, *, image: str | None, rollback: bool) -> ImageWish:
     """What is wanted now; a rollback swaps what is wanted with what was there before."""
     inventory = plan.inventory_image
+    resting = before.resting if before is not None else ()
     valid = before if before is not None and before.inventory == inventory else None
     if rollback:
         if valid is None or not valid.previous:
             raise BadInput(
                 f"{plan.name} was not upgraded yet, so there is nothing to go back to; name an image instead"
             )
-        return structs.replace(valid, wanted=valid.previous, previous=valid.wanted)
+        return ImageWish(wanted=valid.previous, previous=valid.wanted, inventory=inventory, resting=resting)
     if not image:
         raise BadInput("name the image to upgrade to with --image TAG, or go back with --rollback")
     current = valid.wanted if valid is not None else inventory
     if image == current:  # the same command again, after an interruption
-        return valid if valid is not None else ImageWish(wanted=image, inventory=inventory)
-    begun = valid if valid is not None else ImageWish(wanted=current, inventory=inventory)
-    return structs.replace(begun, wanted=image, previous=current)
+        return valid if valid is not None else ImageWish(wanted=image, inventory=inventory, resting=resting)
+    return ImageWish(wanted=image, previous=current, inventory=inventory, resting=resting)
 
 
 def _refuse_older_rules(folder: TestnetFolder, plan: Plan, image: str) -> None:
@@ -121,25 +123,27 @@ def _refuse_older_rules(folder: TestnetFolder, plan: Plan, image: str) -> None:
 class _Walk:
     """One walk through the batches."""
 
-    def __init__(self, folder: TestnetFolder, plan: Plan, wish: ImageWish, journal: Journal, say: Say) -> None:
+    def __init__(self, folder: TestnetFolder, plan: Plan, image: str, journal: Journal, say: Say) -> None:
         self.folder = folder
         self.plan = plan
-        self.wish = wish
-        self.image = wish.wanted
+        self.image = image
         self.journal = journal
         self.say = say
         self.ring = folder.ring()
         self.genesis = folder.need_genesis()
 
-    def run(self, *, allow_halt: bool) -> list[BatchReport]:
-        """Every batch in turn."""
+    def run(self, *, allow_halt: bool, back: bool) -> list[BatchReport]:
+        """Every batch in turn. `back`: a rollback, which does not wait for nodes that run the wanted image already."""
         upgraded = self._with_image({node.name for node in self.plan.nodes})
         runtime = runtime_for(upgraded, self.folder.path, say=self.say)
         try:
             states = runtime.status()
             lost = {name: sentence for name, sentence in runtime.quarantine.items() if name in states}
             behind = [node for node in self.plan.nodes if node.image != self.image or not states[node.name].current]
-            self._see_through(runtime, behind, lost)
+            waiting = {node.name for node in behind}
+            self._settle(
+                [n for n in self.plan.nodes if n.name not in waiting and n.name not in lost], runtime, wait=not back
+            )
             planned = self._batches([node for node in behind if node.name not in lost], allow_halt=allow_halt)
             if planned:
                 self.say(f"bringing {self.image} to where it is needed")
@@ -156,41 +160,23 @@ class _Walk:
             )
         return reports
 
-    def _see_through(self, runtime: Runtime, behind: Sequence[NodePlan], lost: Mapping[str, str]) -> None:
-        """Wait for nodes that an interrupted run has replaced and not waited for; the others of its batch are still behind."""
-        again = {node.name for node in behind} | lost.keys()
-        names = [node.name for node in self.plan.nodes if node.name in self.wish.underway and node.name not in again]
-        if names:
-            self.say(f"looking after {', '.join(names)}, replaced by a run that was interrupted")
-            self._settle(runtime, names, above=0)
-
-    def _settle(self, runtime: Runtime, names: Sequence[str], *, above: int) -> Ready:
-        """Wait until these replaced nodes are well and give them their work back; raises PartialFailure naming them."""
-        listed = ", ".join(names)
-        try:
-            ready = wait_ready(
-                self.plan, runtime, deadline_seconds=BATCH_SECONDS, say=self.say, only=list(names), above=above
-            )
-            for name in (name for name in names if name in self.wish.resting):
-                set_maintenance(self.folder, runtime, name, False, say=self.say)
-        except (PartialFailure, EnvironmentFault) as error:
-            raise self._stopped(listed, error) from error
-        self._note(underway=(), resting=tuple(name for name in self.wish.resting if name not in names))
-        return ready
-
-    def _stopped(self, listed: str, error: Exception) -> PartialFailure:
-        self.journal.step("stopped", nodes=listed, reason=str(error))
-        return PartialFailure(
-            f"the upgrade of {self.plan.name} stopped at {listed}: {error}; the nodes after it run what they ran. "
-            "Mend it and run the same command again, or go back with `stratosctl upgrade --rollback`"
-        )
-
-    def _note(self, *, underway: tuple[str, ...], resting: tuple[str, ...]) -> None:
-        """Write how far we are, before the next thing is touched."""
-        noted = structs.replace(self.wish, underway=underway, resting=resting)
-        if noted != self.wish:
-            self.wish = noted
-            self.folder.save_image_wish(noted)
+    def _settle(self, nodes: Sequence[NodePlan], runtime: Runtime, *, wait: bool) -> None:
+        """What an interrupted run has replaced must be well before anything else is touched."""
+        for role in ("validator", "meta", "resource"):
+            names = [node.name for node in nodes if node.role == role]
+            try:
+                if names and wait:
+                    height = layer_height(self.plan, role)
+                    wait_ready(
+                        self.plan, runtime, deadline_seconds=BATCH_SECONDS, say=self.say, only=names, above=height
+                    )
+                self._wake(names, runtime)
+            except (PartialFailure, EnvironmentFault) as error:
+                self.journal.step("stopped", nodes=names, reason=str(error))
+                raise PartialFailure(
+                    f"the upgrade of {self.plan.name} goes no further while a node that runs {self.image} already is not "
+                    f"well: {error}. Mend it and run the same command again, or go back with `stratosctl upgrade --rollback`"
+                ) from error
 
     def _batches(self, behind: Sequence[NodePlan], *, allow_halt: bool) -> tuple[Batch, ...]:
         found = ChainApi(self.folder.endpoints()).get("/stratos/staking/v1/validators")["validators"]
@@ -198,14 +184,20 @@ class _Walk:
             one["address"]: int(one["tokens_wei"]) for one in found if not one["jailed"] and not one["tombstoned"]
         }
         power = voting_power({n.node: n.stake_wei for n in self.plan.nodes if n.role == "validator"}, tokens)
+        answers = all_statuses([n for n in self.plan.nodes if n.role != "resource"])
+        away = [n for n in self.plan.nodes if n.name in answers and answers[n.name] is None]
         return batches(
             [
-                Rollable(name=n.name, role=n.role, region=n.config.region, power_wei=power.get(n.node, 0))
+                Rollable(
+                    name=n.name, role=n.role, region=n.config.region, power_wei=power.get(n.node, 0), away=n in away
+                )
                 for n in behind
             ],
             total_power_wei=sum(power.values()),
+            away_power_wei=sum(power.get(n.node, 0) for n in away),
             validators=len(power),
             meta_nodes=sum(n.role == "meta" for n in self.plan.nodes),
+            away_meta=sum(n.role == "meta" for n in away),
             holders=sum(n.role == "resource" for n in self.plan.nodes),
             copies=self.genesis.meta.copies,
             allow_halt=allow_halt,
@@ -216,16 +208,21 @@ class _Walk:
         listed = ", ".join(batch.names)
         self.say(f"batch {number} of {total}: {listed}" + (" (its layer halts meanwhile)" if batch.halts else ""))
         height = layer_height(self.plan, batch.role)
-        self._note(underway=batch.names, resting=self.wish.resting)
         self.plan = self._with_image({*batch.names, *(n.name for n in self.plan.nodes if n.image == self.image)})
         self.folder.save_plan(self.plan)
         runtime = runtime_for(self.plan, self.folder.path, say=self.say)
         try:
-            try:
-                self._restart(runtime, batch)
-            except (PartialFailure, EnvironmentFault) as error:
-                raise self._stopped(listed, error) from error
-            ready = self._settle(runtime, batch.names, above=height)
+            self._restart(runtime, batch)
+            ready = wait_ready(
+                self.plan, runtime, deadline_seconds=BATCH_SECONDS, say=self.say, only=list(batch.names), above=height
+            )
+            self._wake(batch.names, runtime)
+        except (PartialFailure, EnvironmentFault) as error:
+            self.journal.step("stopped", nodes=batch.names, reason=str(error))
+            raise PartialFailure(
+                f"the upgrade of {self.plan.name} stopped at {listed}: {error}; the nodes after it run what they ran. "
+                "Mend it and run the same command again, or go back with `stratosctl upgrade --rollback`"
+            ) from error
         finally:
             runtime.close()
         self.journal.step("replaced", nodes=batch.names, image=self.image)
@@ -241,22 +238,34 @@ class _Walk:
     def _restart(self, runtime: Runtime, batch: Batch) -> None:
         runtime.place(files_of(self.plan, self.ring, self.genesis))
         if batch.role == "resource":
-            self._rest(runtime, batch.names)
+            for name in batch.names:
+                self._rest(name, runtime)
         runtime.start(list(batch.names), timeout_seconds=BATCH_SECONDS)
         for name in batch.names:
             if name in runtime.quarantine:
                 raise EnvironmentFault(runtime.quarantine[name])
 
-    def _rest(self, runtime: Runtime, names: Sequence[str]) -> None:
-        """Into maintenance; who was there on somebody's word stays there afterwards."""
-        before = self.wish.resting
-        self._note(underway=self.wish.underway, resting=tuple(dict.fromkeys((*before, *names))))
-        theirs = {
-            name
-            for name in names
-            if not set_maintenance(self.folder, runtime, name, True, say=self.say) and name not in before
-        }
-        self._note(underway=self.wish.underway, resting=tuple(name for name in self.wish.resting if name not in theirs))
+    def _rest(self, name: str, runtime: Runtime) -> None:
+        """Put a resource node into maintenance; that it is ours to end is written first. An operator's stays an operator's."""
+        before = self._resting()
+        self._save_resting(before | {name})
+        if not set_maintenance(self.folder, runtime, name, True, say=self.say) and name not in before:
+            self._save_resting(before)
+
+    def _wake(self, names: Sequence[str], runtime: Runtime) -> None:
+        """Take those out of maintenance that an upgrade put there."""
+        for name in sorted(self._resting() & set(names)):
+            set_maintenance(self.folder, runtime, name, False, say=self.say)
+            self._save_resting(self._resting() - {name})
+
+    def _resting(self) -> frozenset[str]:
+        wish = self.folder.image_wish()
+        return frozenset(wish.resting) if wish is not None else frozenset()
+
+    def _save_resting(self, names: frozenset[str]) -> None:
+        wish = self.folder.image_wish()
+        assert wish is not None  # written before the walk began
+        self.folder.save_image_wish(structs.replace(wish, resting=tuple(sorted(names))))
 
     def _with_image(self, names: set[str]) -> Plan:
         nodes = tuple(

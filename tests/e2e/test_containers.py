@@ -21,11 +21,11 @@ from up_driver import Tool
 
 from orchestrator.errors import EnvironmentFault, StratosctlError
 from orchestrator.image.engine import engine
+from orchestrator.node_status import request
 from orchestrator.runtimes.containers import TESTNET_LABEL
 from orchestrator.runtimes.docker import DockerRuntime
 from orchestrator.testnet.control import kill_nodes, runtime_of, start_nodes
 from orchestrator.testnet.folder import TestnetFolder
-from orchestrator.testnet.node_status import request
 
 pytestmark = [
     pytest.mark.docker,

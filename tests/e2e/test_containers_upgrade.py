@@ -17,7 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from client_traffic import Traffic
+from traffic import Traffic
 from up_driver import COMMAND_SECONDS, Tool, eventually
 
 from orchestrator.errors import BadInput, PartialFailure, StratosctlError

@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import yaml
 from docker.errors import DockerException
 
 sys.path.insert(0, str(Path(__file__).parent))
+from traffic import Traffic
 from up_driver import Tool, eventually
 
 from orchestrator import __version__
@@ -102,44 +102,6 @@ class Fleet(Tool):
         return self.root / self.name
 
 
-class Traffic:
-    """Uploads and downloads in threads until told to stop; keeps every failure."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._stop = threading.Event()
-        self.failures: list[str] = []
-        self.puts = self.gets = 0
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(2)]
-
-    def __enter__(self) -> Traffic:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, number: int) -> None:
-        kept: list[tuple[str, bytes]] = []
-        with Client.from_testnet(
-            self._folder, wallet=USER, ledger_dir=self._folder / "ledger", deadline_seconds=120
-        ) as client:
-            while not self._stop.wait(0.3):
-                data = os.urandom(FILE_BYTES)
-                try:
-                    kept.append((client.put(data, name=f"traffic-{number}-{self.puts}").handle, data))
-                    self.puts += 1
-                    for handle, wanted in kept[-2:]:
-                        if client.read(handle) != wanted:
-                            self.failures.append(f"{handle} came back with other bytes")
-                        self.gets += 1
-                except ClientError as error:
-                    self.failures.append(str(error))
-
-
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """A fleet's folder; whatever happens, its machines and images are gone afterwards."""
@@ -209,7 +171,7 @@ def test_the_life_of_a_fleet(fleet: Fleet) -> None:
     added = fleet.json("up")
     assert (added["changed"], added["started"], added["quarantined"]) == (1, 1, {})
 
-    with Traffic(fleet.folder) as traffic:
+    with Traffic(fleet.folder, (FILE_BYTES, FILE_BYTES), pause_seconds=0.3) as traffic:
         upgraded = fleet.json("upgrade", "--image", __version__, "--rules", "2")
     assert upgraded["upgrade"]["changed"] == 15
     assert traffic.failures == []

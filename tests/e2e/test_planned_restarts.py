@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from client_traffic import Traffic
+from traffic import Traffic
 from up_driver import SMALL, Tool, eventually
 
 from orchestrator.testnet.control import runtime_of

@@ -43,6 +43,13 @@ def test_who_wants_none_gets_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
+def test_what_others_wrote_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A server's sentence may hold escape sequences and line ends; none of them gets out."""
+    with Teller() as say:
+        say("waiting for the faucet: \x1b]0;owned\x07\r\ncome\x9b2J back")
+    assert capsys.readouterr().err == "stratosctl: waiting for the faucet:  ]0;owned   come 2J back\n"
+
+
 def test_no_command_has_a_manner_of_its_own() -> None:
     """Whatever replaces a line at a terminal, or says where work is, is the one Teller."""
     own = re.compile(r"def _say\(|\\r|\\x1b\[K")

@@ -1,40 +1,72 @@
-"""Whether a container has its bandwidth limit is read from what the kernel says inside it."""
+"""Which containers' bandwidth is limited, and when again."""
 
 from __future__ import annotations
 
-import struct
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from orchestrator.runtimes.limits_probe import attributes, rate
-from orchestrator.runtimes.shaping import is_limited
+from orchestrator.runtimes import shaping
+from orchestrator.runtimes.shaping import limit_new_cables
+
+
+def container(*, started: str = "10:00", networks: tuple[str, ...] = ("eu",), running: bool = True) -> dict[str, Any]:
+    """The engine's details of one."""
+    return {
+        "Id": "c1",
+        "State": {"Running": running, "StartedAt": started},
+        "NetworkSettings": {"Networks": dict.fromkeys(networks)},
+    }
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, int]]:
+    """What the engine was asked to limit, in order."""
+    calls: list[dict[str, int]] = []
+    monkeypatch.setattr(shaping, "limit_bandwidth", lambda _held, *, mbit, **_more: calls.append(dict(mbit)))
+    return calls
+
+
+def limit(folder: Path, details: dict[str, Any], mbit: int = 40) -> frozenset[str]:
+    held: Any = None
+    return limit_new_cables(
+        held,
+        folder / "bandwidth.json",
+        image_id="sha256:1",
+        mbit={"r1": mbit},
+        containers={"r1": details},
+    )
+
+
+def test_what_is_limited_is_left_alone(tmp_path: Path, limited: list[dict[str, int]]) -> None:
+    """A second look costs no helper, and what it finds well is not told as changed."""
+    assert limit(tmp_path, container()) == {"r1"}
+    assert limit(tmp_path, container()) == frozenset()
+    assert limited == [{"c1": 40}]
 
 
 @pytest.mark.parametrize(
-    ("said", "limited"),
+    "later",
     [
-        (b'{"eth0": 5000000, "eth1": 5000000}', True),
-        (b'{"eth0": 5000000, "eth1": 0}', False),
-        (b'{"eth0": 2500000}', False),
-        (b"{}", False),
-        (b"", False),
-        (b"OCI runtime exec failed", False),
+        pytest.param((container(started="11:00"), 40), id="restarted by the engine"),
+        pytest.param((container(networks=("eu", "us")), 40), id="joined another region's network"),
+        pytest.param((container(), 80), id="another limit"),
     ],
 )
-def test_every_cable_must_have_the_limit(said: bytes, limited: bool) -> None:
-    """40 Mbit/s are 5 MB/s on each; whatever else is said, the limit is set again."""
-    assert is_limited(said, 40) is limited
+def test_new_cables_are_limited(
+    tmp_path: Path, limited: list[dict[str, int]], later: tuple[dict[str, Any], int]
+) -> None:
+    """Another start, network or limit has to be limited, though the container is the same."""
+    limit(tmp_path, container())
+    limit(tmp_path, *later)
+    assert limited == [{"c1": 40}, {"c1": later[1]}]
 
 
-def _attribute(kind: int, data: bytes) -> bytes:
-    length = 4 + len(data)
-    return struct.pack("=HH", length, kind) + data + bytes(-length % 4)
-
-
-def test_a_rate_is_read_as_the_kernel_writes_it() -> None:
-    """32 bits in the parameters; beyond that in an attribute of its own."""
-    parameters = _attribute(1, struct.pack("=BBHhHI", 0, 1, 0, 0, 0, 5_000_000) + bytes(24))
-    assert rate(parameters) == 5_000_000
-    assert rate(parameters + _attribute(4, struct.pack("=Q", 12_500_000_000))) == 12_500_000_000
-    assert attributes(_attribute(1, b"tbf\0") + _attribute(2, b"xyz")) == {1: b"tbf\0", 2: b"xyz"}
-    assert attributes(b"\0\0\1\0") == {}
+def test_an_interrupted_start_is_limited_by_the_next(tmp_path: Path, limited: list[dict[str, int]]) -> None:
+    """The record is written after the fact, and one that is torn says nothing."""
+    limit(tmp_path, container(running=False))
+    assert limited == []
+    (tmp_path / "bandwidth.json").write_bytes(b'{"r1')
+    limit(tmp_path, container())
+    assert limited == [{"c1": 40}]

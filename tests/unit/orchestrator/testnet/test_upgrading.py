@@ -1,15 +1,15 @@
-"""An upgrade goes on from wherever it was interrupted, and never past a node that is not well."""
+"""A rolling upgrade against machines that forget nothing: what an interrupted run left is seen before anything else is touched."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import structs
 
-from orchestrator.errors import BadInput, EnvironmentFault, PartialFailure
+from orchestrator.errors import BadInput, PartialFailure
 from orchestrator.plan.plan import Existing, Plan, make_plan
 from orchestrator.runtimes.protocol import NodeState
 from orchestrator.testnet import upgrading
@@ -18,151 +18,202 @@ from orchestrator.testnet.readiness import Ready
 from orchestrator.testnet.upgrading import UpgradeReport, upgrade_testnet
 from tests.unit.orchestrator.plan.conftest import SEARCH, counter, topology
 
-
-class Killed(BaseException):
-    """The tool ends here, as by SIGKILL."""
+OLD, NEW = "stratos-node:1", "stratos-node:2"
 
 
-class World:
-    """What nodes run, who is in maintenance, and what goes wrong."""
+class Killed(Exception):
+    """The run ends here, as by kill -9."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.running = {node.name: node.image for node in plan.nodes}
-        self.maintenance: set[str] = set()
-        self.broken: set[str] = set()
-        self.rules = {"n:1": 1, "n:2": 2, "n:3": 2}
-        self.chain: dict[str, Any] = {"rules_version": "1", "plan": None}
-        self.kill_at = ""
-        self.started: list[str] = []
 
-    def set_maintenance(self, _folder: object, _runtime: object, name: str, on: bool, **_: object) -> bool:
-        changed = (name in self.maintenance) is not on
-        (self.maintenance.add if on else self.maintenance.discard)(name)
+class Fleet:
+    """Nodes as a runtime and the network see them. `sick` ones never become ready, `down` ones do not answer."""
+
+    def __init__(self, folder: TestnetFolder, plan: Plan) -> None:
+        self.folder = folder
+        self.plan = plan
+        self.runs = {node.name: OLD for node in plan.nodes}
+        self.quarantine: dict[str, str] = {}
+        self.sick: set[str] = set()
+        self.down: set[str] = set()
+        self.rules: dict[str, Any] = {"rules_version": "1", "plan": None}
+        self.flags: set[str] = set()
+        self.killed_at = ""
+        self.started: list[list[str]] = []
+
+    def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def runtime_for(plan: Plan, _folder: Path, **_options: Any) -> Fleet:
+            self.plan = plan
+            return self
+
+        monkeypatch.setattr(upgrading, "runtime_for", runtime_for)
+        monkeypatch.setattr(upgrading, "rules_of_image", {OLD: 1, NEW: 2}.__getitem__)
+        monkeypatch.setattr(upgrading, "ChainApi", lambda _endpoints: self)
+        monkeypatch.setattr(upgrading, "layer_height", lambda _plan, _role: 7)
+        monkeypatch.setattr(upgrading, "wait_ready", self.wait_ready)
+        monkeypatch.setattr(upgrading, "set_maintenance", self.set_maintenance)
+        monkeypatch.setattr(
+            upgrading,
+            "all_statuses",
+            lambda nodes: {node.name: None if node.name in self.down else {"height": 7} for node in nodes},
+        )
+
+    def get(self, path: str) -> dict[str, Any]:
+        if path == "/stratos/upgrade/v1/plan":
+            return self.rules
+        return {
+            "validators": [
+                {"address": node.node, "tokens_wei": "100", "jailed": False, "tombstoned": False}
+                for node in self.plan.nodes
+                if node.role == "validator"
+            ]
+        }
+
+    def wait_ready(self, _plan: Plan, _runtime: Any, *, only: Sequence[str], **_options: Any) -> Ready:
+        for name in only:
+            if name in self.sick:
+                raise PartialFailure(f"{name} has no block above 7 yet")
+        return Ready(8, 8)
+
+    def set_maintenance(self, _folder: Any, _runtime: Any, name: str, on: bool, **_options: Any) -> bool:
+        changed = on != (name in self.flags)
+        self.flags = self.flags | {name} if on else self.flags - {name}
         return changed
 
-    def wait_ready(self, _plan: Plan, _runtime: object, *, only: Sequence[str], **_: object) -> Ready:
-        for name in only:
-            if self.running[name] in self.broken:
-                raise EnvironmentFault(f"{name} does not stay up")
-        return Ready(7, 7)
-
-    def get(self, path: str) -> Any:
-        return self.chain if path.endswith("/plan") else {"validators": []}
-
-
-class FakeRuntime:
-    """Containers that start at once."""
-
-    def __init__(self, plan: Plan, world: World) -> None:
-        self.plan = plan
-        self.world = world
-        self.quarantine: dict[str, str] = {}
-
-    def status(self) -> Mapping[str, NodeState]:
+    def status(self) -> dict[str, NodeState]:
         return {
             node.name: NodeState(
-                name=node.name, state="running", current=self.world.running[node.name] == node.image, pid=1
+                name=node.name,
+                state="running",
+                current=self.runs[node.name] == node.image and node.name not in self.down,
+                pid=1,
             )
             for node in self.plan.nodes
         }
 
-    def prepare(self, _nodes: Iterable[object]) -> None:
-        """Images are there."""
+    def prepare(self, _nodes: Any) -> None:
+        pass
 
-    def place(self, _nodes: Iterable[object]) -> frozenset[str]:
+    def place(self, nodes: Any) -> frozenset[str]:
         return frozenset()
 
-    def start(self, names: Sequence[str], **_: object) -> frozenset[str]:
-        for name in names:
-            self.world.started.append(name)
-            self.world.running[name] = self.plan.node(name).image
-            if name == self.world.kill_at:
-                raise Killed
+    def start(self, names: Sequence[str], **_options: Any) -> frozenset[str]:
+        self.started.append(list(names))
+        for node in self.plan.nodes:
+            if node.name in names:
+                self.runs[node.name] = node.image
+        self.down -= set(names)
+        if self.killed_at in names:
+            self.killed_at = ""
+            raise Killed
         return frozenset(names)
 
     def close(self) -> None:
-        """Nothing is held."""
+        pass
+
+    def upgrade(self, **options: Any) -> UpgradeReport:
+        if not options:
+            options = {"image": NEW}
+        return upgrade_testnet(self.folder, image=options.pop("image", None), say=lambda _text: None, **options)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> TestnetFolder:
-    """A testnet of containers that run n:1."""
+def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    """The default shape, all of it on the old image."""
     outcome = make_plan(
-        topology(), Existing(), SEARCH, random=counter(), time_ms=1_800_000_000_000, is_free=lambda port: True
+        topology(), Existing(), SEARCH, random=counter(), time_ms=1_800_000_000_000, is_free=lambda _port: True
     )
-    nodes = tuple(structs.replace(node, image="n:1") for node in outcome.plan.nodes)
+    nodes = tuple(structs.replace(node, image=OLD) for node in outcome.plan.nodes)
+    plan = structs.replace(outcome.plan, runtime="docker", inventory_image=OLD, nodes=nodes)
     folder = TestnetFolder(tmp_path / "net")
     folder.path.mkdir()
     folder.save_ring(outcome.ring)
-    folder.save_plan(structs.replace(outcome.plan, runtime="docker", nodes=nodes, inventory_image="n:1"))
+    folder.save_plan(plan)
     folder.save_genesis(outcome.genesis)
-    return folder
+    made = Fleet(folder, plan)
+    made.patch(monkeypatch)
+    return made
 
 
-@pytest.fixture
-def world(folder: TestnetFolder, monkeypatch: pytest.MonkeyPatch) -> World:
-    """Everything around the walk is played."""
-    world = World(folder.need_plan())
-    monkeypatch.setattr(upgrading, "runtime_for", lambda plan, _path, **_: FakeRuntime(plan, world))
-    monkeypatch.setattr(upgrading, "set_maintenance", world.set_maintenance)
-    monkeypatch.setattr(upgrading, "wait_ready", world.wait_ready)
-    monkeypatch.setattr(upgrading, "layer_height", lambda _plan, _role: 0)
-    monkeypatch.setattr(upgrading, "rules_of_image", world.rules.__getitem__)
-    monkeypatch.setattr(upgrading, "ChainApi", lambda _endpoints: world)
-    return world
+def names(fleet: Fleet, role: str) -> list[str]:
+    return [node.name for node in fleet.plan.nodes if node.role == role]
 
 
-def upgrade(folder: TestnetFolder, image: str | None = None, *, rollback: bool = False) -> UpgradeReport:
-    return upgrade_testnet(folder, image=image, rollback=rollback, say=lambda _text: None)
+def test_a_node_that_is_not_well_stops_the_next_run_too(fleet: Fleet) -> None:
+    """It runs the new image already, and yet the same command goes no further until it is well."""
+    first = names(fleet, "validator")[0]
+    fleet.sick = {first}
+    with pytest.raises(PartialFailure, match=f"stopped at {first}"):
+        fleet.upgrade()
+    before = dict(fleet.runs)
+    with pytest.raises(PartialFailure, match=f"not well: {first}"):
+        fleet.upgrade()
+    assert fleet.runs == before
+    fleet.sick = set()
+    report = fleet.upgrade()
+    assert report.changed == len(fleet.runs) - 1
+    assert set(fleet.runs.values()) == {NEW}
 
 
-def test_every_node_is_replaced_once_and_the_second_time_none(folder: TestnetFolder, world: World) -> None:
-    """Nobody is left in maintenance but who was there before."""
-    world.maintenance.add("r1")
-    report = upgrade(folder, "n:2")
-    assert report.changed == len(world.running) == len(world.started)
-    assert set(world.running.values()) == {"n:2"}
-    assert world.maintenance == {"r1"}
-    assert upgrade(folder, "n:2").changed == 0
+def test_a_rollback_does_not_wait_for_who_is_to_be_replaced(fleet: Fleet) -> None:
+    """The way back is open however ill the new image made a node."""
+    first = names(fleet, "validator")[0]
+    fleet.sick = {first}
+    with pytest.raises(PartialFailure):
+        fleet.upgrade()
+    fleet.sick = set()
+    assert fleet.upgrade(rollback=True).changed == 1
+    assert set(fleet.runs.values()) == {OLD}
 
 
-@pytest.mark.parametrize("name", ["v2", "m3", "r2"])
-def test_a_killed_upgrade_sees_its_batch_through_first(folder: TestnetFolder, world: World, name: str) -> None:
-    """What had been replaced is not replaced again, is waited for, and has its work back."""
-    world.kill_at = name
+def test_no_node_stays_in_maintenance_after_a_kill(fleet: Fleet) -> None:
+    """A resource node is replaced and the run is killed before it is taken out: the same command does it."""
+    last = names(fleet, "resource")[-1]
+    fleet.killed_at = last
     with pytest.raises(Killed):
-        upgrade(folder, "n:2")
-    world.kill_at = ""
-    world.broken.add("n:2")
-    with pytest.raises(PartialFailure, match=f"stopped at .*{name}"):
-        upgrade(folder, "n:2")
-    world.broken.clear()
-    done = len(world.started)
-    assert upgrade(folder, "n:2").changed == len(world.running) - done
-    assert sorted(world.started) == sorted(world.running)
-    assert world.maintenance == set()
+        fleet.upgrade()
+    assert last in fleet.flags
+    fleet.upgrade()
+    assert fleet.flags == set()
+    assert set(fleet.runs.values()) == {NEW}
 
 
-def test_a_broken_image_stops_at_the_first_batch_every_time(folder: TestnetFolder, world: World) -> None:
-    """The same command never goes on to the next node; a rollback takes the one back, and no other."""
-    world.broken.add("n:3")
-    for _ in range(2):
-        with pytest.raises(PartialFailure, match="v1 does not stay up"):
-            upgrade(folder, "n:3")
-        assert [name for name, image in world.running.items() if image == "n:3"] == ["v1"]
-    report = upgrade(folder, rollback=True)
-    assert [batch.names for batch in report.batches] == [("v1",)]
-    assert set(world.running.values()) == {"n:1"}
+def test_an_operators_maintenance_outlives_the_upgrade(fleet: Fleet) -> None:
+    """Only what the upgrade put into maintenance is taken out of it."""
+    held = names(fleet, "resource")[0]
+    fleet.flags = {held}
+    fleet.upgrade()
+    assert fleet.flags == {held}
 
 
-def test_no_way_leads_behind_the_rules(folder: TestnetFolder, world: World) -> None:
+def test_a_validator_that_is_away_is_missed_already(fleet: Fleet) -> None:
+    """With one of four lost, replacing another one would halt the chain: nothing is touched."""
+    lost, *others = names(fleet, "validator")
+    fleet.down = {lost}
+    fleet.quarantine = {lost: f"{lost} is out of reach"}
+    with pytest.raises(BadInput, match="25 % is away already"):
+        fleet.upgrade()
+    assert fleet.started == []
+    with pytest.raises(PartialFailure, match=f"{lost} is out of reach"):
+        fleet.upgrade(image=NEW, allow_halt=True)
+    assert {fleet.runs[name] for name in others} == {NEW}
+
+
+def test_who_is_away_and_can_be_reached_comes_first(fleet: Fleet) -> None:
+    """A stopped validator is started with the new image before any other one is taken away."""
+    stopped = names(fleet, "validator")[-1]
+    fleet.down = {stopped}
+    fleet.upgrade()
+    assert fleet.started[0] == [stopped]
+
+
+def test_no_way_leads_behind_the_rules(fleet: Fleet) -> None:
     """Neither behind those in force nor behind those that are voted for; nothing is touched."""
-    upgrade(folder, "n:2")
-    world.chain = {"rules_version": "1", "plan": {"rules_version": "2", "height": "90"}}
+    fleet.upgrade()
+    fleet.rules = {"rules_version": "1", "plan": {"rules_version": "2", "height": "90"}}
     with pytest.raises(BadInput, match="comes into force at height 90"):
-        upgrade(folder, rollback=True)
-    world.chain = {"rules_version": "2", "plan": None}
+        fleet.upgrade(rollback=True)
+    fleet.rules = {"rules_version": "2", "plan": None}
     with pytest.raises(BadInput, match="the chain follows version 2"):
-        upgrade(folder, rollback=True)
-    assert upgrade(folder, "n:2").changed == 0
-    assert set(world.running.values()) == {"n:2"}
+        fleet.upgrade(rollback=True)
+    assert fleet.upgrade(image=NEW).changed == 0
+    assert set(fleet.runs.values()) == {NEW}

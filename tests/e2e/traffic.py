@@ -1,4 +1,4 @@
-"""Clients that put and get while a test does something to the testnet; not one operation may fail unnoticed."""
+"""Clients that upload and download while something is done to their testnet; what is under test is that they never notice."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from stratos.client import Client
 class Traffic:
     """Clients that put and get in loops until told to stop; `failures` has every error."""
 
-    def __init__(self, folder: Path, sizes: tuple[int, ...]) -> None:
+    def __init__(self, folder: Path, sizes: tuple[int, ...], *, pause_seconds: float = 0.0) -> None:
         self.failures: list[str] = []
         self.puts = 0
         self.gets = 0
         self._folder = folder
+        self._pause_seconds = pause_seconds
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._guarded, args=(size,)) for size in sizes]
@@ -47,7 +48,7 @@ class Traffic:
 
     def _loop(self, client: Client, size: int) -> None:
         kept: list[tuple[str, bytes]] = []
-        while not self._stop.is_set():
+        while not self._stop.wait(self._pause_seconds):
             data = os.urandom(size)
             try:
                 kept.append((client.put(io.BytesIO(data), name="x").handle, data))

@@ -1,0 +1,72 @@
+"""Starting a container that an interrupted run has made already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestrator.runtimes.containers import DIGEST_LABEL
+from orchestrator.runtimes.docker import DockerRuntime
+from tests.unit.orchestrator.runtimes.test_containers import wish
+
+
+class Engine:
+    """Notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*_arguments: Any, **_named: Any) -> dict[str, str]:
+            self.calls.append(name)
+            return {"Id": "c1"}
+
+        return call
+
+
+def listed(state: str) -> dict[str, Any]:
+    """The engine's list entry of the very container that is wanted."""
+    return {
+        "Id": "c1",
+        "State": state,
+        "Labels": {DIGEST_LABEL: wish().digest},
+        "NetworkSettings": {"Networks": {"stratos-net-eu": {}, "stratos-net-us": {}}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("there", "asked"),
+    [
+        (None, ["create_container", "put_archive", "connect_container_to_network", "start"]),
+        (listed("created"), ["put_archive", "start"]),
+        (listed("exited"), ["start"]),
+        (listed("running"), []),
+    ],
+)
+def test_no_container_starts_without_its_files(tmp_path: Path, there: dict[str, Any] | None, asked: list[str]) -> None:
+    """One that was made and never started may have been left before its files reached the volume."""
+    plan: Any = SimpleNamespace(name="net", operated=())
+    runtime = DockerRuntime(plan, tmp_path, say=lambda _text: None)
+    engine = Engine()
+    runtime._held._connected = SimpleNamespace(api=engine)
+    assert runtime._start_one(wish(), there, frozenset(), 10) == bool(asked)
+    assert engine.calls == asked
+
+
+def test_files_that_are_not_wanted_any_more_are_taken_out_first(tmp_path: Path) -> None:
+    """Of a volume that was there before: a key that was withdrawn is gone before the node starts."""
+    plan: Any = SimpleNamespace(name="net", operated=())
+    runtime = DockerRuntime(plan, tmp_path, say=lambda _text: None)
+    engine, helped = Engine(), []
+
+    def run(_image: str, command: list[str], **_named: Any) -> bytes:
+        helped.append([word for word in command if word.startswith("/home/stratos/")])
+        assert engine.calls == []
+        return b"1\n"
+
+    runtime._held._connected = SimpleNamespace(api=engine, containers=SimpleNamespace(run=run))
+    assert runtime._start_one(wish(), None, frozenset({wish().name}), 10)
+    assert helped == [[f"/home/stratos/{name}" for name in ("genesis.json", "wallet.key", "faucet.key")]]
