@@ -14,7 +14,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from orchestrator.errors import EnvironmentFault
 from stratos.wire.config import Ports
@@ -25,8 +25,8 @@ BLOCK_PORTS = PORTS_PER_NODE * SLOTS_PER_BLOCK
 LOWEST_PORT = 10_000
 HIGHEST_PORT = 65_535
 PUBLIC_PORTS = {
-    "validator": Ports(p2p=26_656, http=1_317, metrics=26_660),
-    "meta": Ports(p2p=8_888, http=8_889, metrics=8_890),
+    "validator": Ports(p2p=26_656, http=1_317),
+    "meta": Ports(p2p=8_888, http=8_889),
     "resource": Ports(http=18_181, bulk=18_081),
 }
 
@@ -46,7 +46,7 @@ class PortMap(Struct, frozen=True):
                 p2p=public.p2p and public.p2p + more,
                 http=public.http + more,
                 bulk=public.bulk and public.bulk + more,
-                metrics=public.metrics and public.metrics + more,
+                metrics=public.metrics + more if public.metrics else UNSET,
             )
         first = self.nodes[node]
         if role == "resource":

@@ -33,7 +33,7 @@ def ports_of(node: NodePlan) -> tuple[OpenPort, ...]:
     if node.role == "resource":
         wanted = ((ports.bulk, PUBLIC, "bulk"), (ports.http, OPERATORS, "http"))
     else:
-        wanted = ((ports.p2p, PUBLIC, "p2p"), (ports.http, PUBLIC, "http"), (ports.metrics, OPERATORS, "metrics"))
+        wanted = ((ports.p2p, PUBLIC, "p2p"), (ports.http, PUBLIC, "http"), (ports.metrics or 0, OPERATORS, "metrics"))
     return tuple(OpenPort(port, reach, f"{node.name} {what}") for port, reach, what in wanted if port)
 
 

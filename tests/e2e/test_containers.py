@@ -21,7 +21,6 @@ from up_driver import Tool
 
 from orchestrator.errors import EnvironmentFault, StratosctlError
 from orchestrator.image.engine import engine
-from orchestrator.node_status import request
 from orchestrator.runtimes.containers import TESTNET_LABEL
 from orchestrator.runtimes.docker import DockerRuntime
 from orchestrator.testnet.control import kill_nodes, runtime_of, start_nodes
@@ -148,17 +147,6 @@ def test_status_logs_and_transfers_work_as_with_processes(fleet: Fleet, tmp_path
     with closing(fleet.runtime()) as runtime:
         lines = [json.loads(line) for line in runtime.read_log("m1").splitlines()]
     assert {line["node"] for line in lines} == {"m1"}
-
-
-def test_metrics_have_a_port_of_their_own_where_http_is_for_everybody(fleet: Fleet) -> None:
-    """26660 of a validator (protocol 8), 8890 of a meta node; a resource node's HTTP is for operators and has them itself."""
-    for name, port in (("v1", 26_660), ("m1", 8_890), ("r1", 18_181)):
-        node = fleet.folder.need_plan().node(name)
-        assert node.metrics_address[1] == port
-        metrics = request(*node.metrics_address, "/metrics", timeout_seconds=10.0)
-        assert metrics is not None and b"stratos_" in metrics.body
-        public = request(*node.http_address, "/metrics", timeout_seconds=10.0)
-        assert public is not None and (public.status == 404) is (name != "r1")
 
 
 def test_bandwidth_is_limited_in_both_directions(fleet: Fleet) -> None:
