@@ -101,16 +101,22 @@ def _wish(plan: Plan, before: ImageWish | None, *, image: str | None, rollback: 
 
 
 def _refuse_older_rules(folder: TestnetFolder, plan: Plan, image: str) -> None:
-    """An image that does not know the rules in force would stop every node it is given to."""
+    """An image that does not know the rules in force, or those that will be, would stop every node it is given to."""
     known = rules_of_image(image)
     try:
-        active = int(ChainApi(folder.endpoints()).get("/stratos/upgrade/v1/plan")["rules_version"])
+        found = ChainApi(folder.endpoints()).get("/stratos/upgrade/v1/plan")
     except ChainUnreachable as error:
         raise EnvironmentFault(f"{plan.name} cannot be upgraded while its chain does not answer: {error}") from error
+    active, planned = int(found["rules_version"]), found["plan"]
     if known < active:
         raise BadInput(
             f"{image} knows rules up to version {known}, and the chain follows version {active}; "
             f"name an image that knows {active}"
+        )
+    if planned is not None and known < int(planned["rules_version"]):
+        raise BadInput(
+            f"{image} knows rules up to version {known}, and version {planned['rules_version']} is voted for and comes into "
+            f"force at height {planned['height']}; name an image that knows it"
         )
 
 

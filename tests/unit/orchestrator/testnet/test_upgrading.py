@@ -35,6 +35,7 @@ class Fleet:
         self.quarantine: dict[str, str] = {}
         self.sick: set[str] = set()
         self.down: set[str] = set()
+        self.rules: dict[str, Any] = {"rules_version": "1", "plan": None}
         self.flags: set[str] = set()
         self.killed_at = ""
         self.started: list[list[str]] = []
@@ -45,7 +46,7 @@ class Fleet:
             return self
 
         monkeypatch.setattr(upgrading, "runtime_for", runtime_for)
-        monkeypatch.setattr(upgrading, "rules_of_image", lambda _image: 1)
+        monkeypatch.setattr(upgrading, "rules_of_image", {OLD: 1, NEW: 2}.__getitem__)
         monkeypatch.setattr(upgrading, "ChainApi", lambda _endpoints: self)
         monkeypatch.setattr(upgrading, "layer_height", lambda _plan, _role: 7)
         monkeypatch.setattr(upgrading, "wait_ready", self.wait_ready)
@@ -58,7 +59,7 @@ class Fleet:
 
     def get(self, path: str) -> dict[str, Any]:
         if path == "/stratos/upgrade/v1/plan":
-            return {"rules_version": "1"}
+            return self.rules
         return {
             "validators": [
                 {"address": node.node, "tokens_wei": "100", "jailed": False, "tombstoned": False}
@@ -216,3 +217,16 @@ def test_a_node_that_ends_again_and_again_is_where_the_next_run_begins(fleet: Fl
     with pytest.raises(PartialFailure, match=f"stopped at {first}"):
         fleet.upgrade()
     assert fleet.started == [[first]]
+
+
+def test_no_way_leads_behind_the_rules(fleet: Fleet) -> None:
+    """Neither behind those in force nor behind those that are voted for; nothing is touched."""
+    fleet.upgrade()
+    fleet.rules = {"rules_version": "1", "plan": {"rules_version": "2", "height": "90"}}
+    with pytest.raises(BadInput, match="comes into force at height 90"):
+        fleet.upgrade(rollback=True)
+    fleet.rules = {"rules_version": "2", "plan": None}
+    with pytest.raises(BadInput, match="the chain follows version 2"):
+        fleet.upgrade(rollback=True)
+    assert fleet.upgrade(image=NEW).changed == 0
+    assert set(fleet.runs.values()) == {NEW}
