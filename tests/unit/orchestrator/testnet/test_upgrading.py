@@ -38,6 +38,7 @@ class Fleet:
         self.rules: dict[str, Any] = {"rules_version": "1", "plan": None}
         self.flags: set[str] = set()
         self.killed_at = ""
+        self.halted_without = "nobody"
         self.started: list[list[str]] = []
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +71,8 @@ class Fleet:
 
     def wait_ready(self, _plan: Plan, _runtime: Any, *, only: Sequence[str], **_options: Any) -> Ready:
         for name in only:
+            if self.halted_without in self.down:
+                raise PartialFailure(f"{name} has no block above 7 yet: the chain stands still")
             if name in self.sick:
                 raise PartialFailure(f"{name} has no block above 7 yet")
         return Ready(8, 8)
@@ -229,4 +232,19 @@ def test_no_way_leads_behind_the_rules(fleet: Fleet) -> None:
     with pytest.raises(BadInput, match="the chain follows version 2"):
         fleet.upgrade(rollback=True)
     assert fleet.upgrade(image=NEW).changed == 0
+    assert set(fleet.runs.values()) == {NEW}
+
+
+def test_a_layer_that_stands_still_is_set_going_first(fleet: Fleet) -> None:
+    """Interrupted while a validator was down without which there are no blocks: the same command finishes."""
+    first, second = names(fleet, "validator")[:2]
+    fleet.killed_at = second
+    with pytest.raises(Killed):
+        fleet.upgrade()
+    assert fleet.runs[first] == NEW
+    fleet.down = {second}
+    fleet.halted_without = second
+    fleet.started.clear()
+    fleet.upgrade()
+    assert fleet.started[0] == [second]
     assert set(fleet.runs.values()) == {NEW}
