@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     rows = [("NODE", "ROLE", "HOST", "PORTS", "STOS LOCKED", "IDENTITY", "CHANGE")]
     for node in plan.nodes:
         ports = node.config.ports
-        listed = "/".join(str(port) for port in (ports.p2p, ports.http, ports.bulk) if port)
+        listed = "/".join(str(port) for port in (ports.p2p, ports.http, ports.bulk, ports.metrics) if port)
         change = kinds[node.name]
         text = change.kind + (f": {'; '.join(change.reasons)}" if change.kind == "changed" else "")
         locked = (node.stake_wei or node.deposit_wei) // 10**18

@@ -58,8 +58,14 @@ class NodePlan(Struct, frozen=True, kw_only=True):
         return split_endpoint(self.config.network_address)[0], self.config.ports.http
 
     @property
+    def metrics_address(self) -> tuple[str, int]:
+        """(host, port) at which /metrics answers."""
+        ports = self.config.ports
+        return self.http_address[0], ports.metrics or ports.http
+
+    @property
     def http(self) -> str:
-        """The same as a URL."""
+        """Where its HTTP port answers, as a URL."""
         return http_url(self.config)
 
 

@@ -71,6 +71,16 @@ class ContainerWish(Struct, frozen=True, kw_only=True):
         return container_name(self.testnet, self.node.name)
 
     @property
+    def owner_labels(self) -> dict[str, str]:
+        """What its volume is labelled with."""
+        return {TESTNET_LABEL: self.testnet, GENESIS_LABEL: self.genesis, NODE_LABEL: self.node.name}
+
+    @property
+    def unwanted(self) -> tuple[str, ...]:
+        """Files that may have been placed once and are not wanted any more."""
+        return tuple(name for name in PLACED_FILES if name not in self.files)
+
+    @property
     def digest(self) -> str:
         """What it takes to be current: everything it is made of, and its files. Networks of other regions can be joined
         while it runs, so they do not count."""
@@ -135,7 +145,7 @@ def creation(wish: ContainerWish) -> dict[str, Any]:
 
 def _made(wish: ContainerWish) -> dict[str, Any]:
     node = wish.node
-    labels = {TESTNET_LABEL: wish.testnet, GENESIS_LABEL: wish.genesis, NODE_LABEL: node.name}
+    labels = wish.owner_labels
     limits: dict[str, Any] = {}
     if node.cpus:
         limits["nano_cpus"] = round(node.cpus * 1e9)

@@ -190,7 +190,7 @@ class Provisioner:
             unit=unit,
             image=node.image,
             image_id=self._archive(node.image).image_id,
-            ports=NodePorts(p2p=ports.p2p, http=ports.http, bulk=ports.bulk),
+            ports=NodePorts(p2p=ports.p2p, http=ports.http, bulk=ports.bulk, metrics=ports.metrics or 0),
             cpus=node.cpus,
             memory_bytes=node.memory_bytes,
             bandwidth_mbit=node.bandwidth_mbit,

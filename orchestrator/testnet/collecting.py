@@ -149,8 +149,11 @@ def _of_node(runtime: Runtime, node: NodePlan, since: float) -> dict[str, bytes 
         found["log.jsonl"] = runtime.read_log(node.name, since=since)[-LONGEST_LOG_BYTES:]
     except StratosctlError as error:
         found["log.jsonl"] = str(error)
-    for name, path in (("metrics.txt", "/metrics"), ("status.json", "/status")):
-        answer = request(*node.http_address, path, timeout_seconds=HTTP_SECONDS)
+    for name, path, address in (
+        ("metrics.txt", "/metrics", node.metrics_address),
+        ("status.json", "/status", node.http_address),
+    ):
+        answer = request(*address, path, timeout_seconds=HTTP_SECONDS)
         if answer is not None and answer.status == 200:
             found[name] = answer.body
         else:

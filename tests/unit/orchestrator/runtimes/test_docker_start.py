@@ -51,6 +51,22 @@ def test_no_container_starts_without_its_files(tmp_path: Path, there: dict[str, 
     plan: Any = SimpleNamespace(name="net", operated=())
     runtime = DockerRuntime(plan, tmp_path, say=lambda _text: None)
     engine = Engine()
-    runtime._connected = SimpleNamespace(api=engine)
-    assert runtime._start_one(wish(), there, 10) == bool(asked)
+    runtime._held._connected = SimpleNamespace(api=engine)
+    assert runtime._start_one(wish(), there, frozenset(), 10) == bool(asked)
     assert engine.calls == asked
+
+
+def test_files_that_are_not_wanted_any_more_are_taken_out_first(tmp_path: Path) -> None:
+    """Of a volume that was there before: a key that was withdrawn is gone before the node starts."""
+    plan: Any = SimpleNamespace(name="net", operated=())
+    runtime = DockerRuntime(plan, tmp_path, say=lambda _text: None)
+    engine, helped = Engine(), []
+
+    def run(_image: str, command: list[str], **_named: Any) -> bytes:
+        helped.append([word for word in command if word.startswith("/home/stratos/")])
+        assert engine.calls == []
+        return b"1\n"
+
+    runtime._held._connected = SimpleNamespace(api=engine, containers=SimpleNamespace(run=run))
+    assert runtime._start_one(wish(), None, frozenset({wish().name}), 10)
+    assert helped == [[f"/home/stratos/{name}" for name in ("genesis.json", "wallet.key", "faucet.key")]]

@@ -24,15 +24,15 @@ def container(*, started: str = "10:00", networks: tuple[str, ...] = ("eu",), ru
 def limited(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, int]]:
     """What the engine was asked to limit, in order."""
     calls: list[dict[str, int]] = []
-    monkeypatch.setattr(shaping, "limit_bandwidth", lambda _client, *, mbit, **_more: calls.append(dict(mbit)))
+    monkeypatch.setattr(shaping, "limit_bandwidth", lambda _held, *, mbit, **_more: calls.append(dict(mbit)))
     return calls
 
 
-def limit(folder: Path, details: dict[str, Any], mbit: int = 40) -> None:
-    limit_new_cables(
-        None,
+def limit(folder: Path, details: dict[str, Any], mbit: int = 40) -> frozenset[str]:
+    held: Any = None
+    return limit_new_cables(
+        held,
         folder / "bandwidth.json",
-        testnet="net",
         image_id="sha256:1",
         mbit={"r1": mbit},
         containers={"r1": details},
@@ -40,9 +40,9 @@ def limit(folder: Path, details: dict[str, Any], mbit: int = 40) -> None:
 
 
 def test_what_is_limited_is_left_alone(tmp_path: Path, limited: list[dict[str, int]]) -> None:
-    """A second look costs no helper."""
-    limit(tmp_path, container())
-    limit(tmp_path, container())
+    """A second look costs no helper, and what it finds well is not told as changed."""
+    assert limit(tmp_path, container()) == {"r1"}
+    assert limit(tmp_path, container()) == frozenset()
     assert limited == [{"c1": 40}]
 
 

@@ -35,8 +35,10 @@ class Fleet:
         self.quarantine: dict[str, str] = {}
         self.sick: set[str] = set()
         self.down: set[str] = set()
+        self.rules: dict[str, Any] = {"rules_version": "1", "plan": None}
         self.flags: set[str] = set()
         self.killed_at = ""
+        self.halted_without = "nobody"
         self.started: list[list[str]] = []
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +47,7 @@ class Fleet:
             return self
 
         monkeypatch.setattr(upgrading, "runtime_for", runtime_for)
-        monkeypatch.setattr(upgrading, "rules_of_image", lambda _image: 1)
+        monkeypatch.setattr(upgrading, "rules_of_image", {OLD: 1, NEW: 2}.__getitem__)
         monkeypatch.setattr(upgrading, "ChainApi", lambda _endpoints: self)
         monkeypatch.setattr(upgrading, "layer_height", lambda _plan, _role: 7)
         monkeypatch.setattr(upgrading, "wait_ready", self.wait_ready)
@@ -58,7 +60,7 @@ class Fleet:
 
     def get(self, path: str) -> dict[str, Any]:
         if path == "/stratos/upgrade/v1/plan":
-            return {"rules_version": "1"}
+            return self.rules
         return {
             "validators": [
                 {"address": node.node, "tokens_wei": "100", "jailed": False, "tombstoned": False}
@@ -69,6 +71,8 @@ class Fleet:
 
     def wait_ready(self, _plan: Plan, _runtime: Any, *, only: Sequence[str], **_options: Any) -> Ready:
         for name in only:
+            if self.halted_without in self.down:
+                raise PartialFailure(f"{name} has no block above 7 yet: the chain stands still")
             if name in self.sick:
                 raise PartialFailure(f"{name} has no block above 7 yet")
         return Ready(8, 8)
@@ -83,8 +87,8 @@ class Fleet:
             node.name: NodeState(
                 name=node.name,
                 state="running",
-                current=self.runs[node.name] == node.image and node.name not in self.down,
-                pid=1,
+                current=self.runs[node.name] == node.image,
+                pid=int(node.name not in self.down),
             )
             for node in self.plan.nodes
         }
@@ -203,3 +207,44 @@ def test_who_is_away_and_can_be_reached_comes_first(fleet: Fleet) -> None:
     fleet.down = {stopped}
     fleet.upgrade()
     assert fleet.started[0] == [stopped]
+
+
+def test_a_node_that_ends_again_and_again_is_where_the_next_run_begins(fleet: Fleet) -> None:
+    """Its container is the one that is wanted, and still it is replaced first, and named when that does not help."""
+    first = names(fleet, "validator")[0]
+    fleet.sick = {first}
+    with pytest.raises(PartialFailure, match=f"stopped at {first}"):
+        fleet.upgrade()
+    fleet.down = {first}
+    fleet.started.clear()
+    with pytest.raises(PartialFailure, match=f"stopped at {first}"):
+        fleet.upgrade()
+    assert fleet.started == [[first]]
+
+
+def test_no_way_leads_behind_the_rules(fleet: Fleet) -> None:
+    """Neither behind those in force nor behind those that are voted for; nothing is touched."""
+    fleet.upgrade()
+    fleet.rules = {"rules_version": "1", "plan": {"rules_version": "2", "height": "90"}}
+    with pytest.raises(BadInput, match="comes into force at height 90"):
+        fleet.upgrade(rollback=True)
+    fleet.rules = {"rules_version": "2", "plan": None}
+    with pytest.raises(BadInput, match="the chain follows version 2"):
+        fleet.upgrade(rollback=True)
+    assert fleet.upgrade(image=NEW).changed == 0
+    assert set(fleet.runs.values()) == {NEW}
+
+
+def test_a_layer_that_stands_still_is_set_going_first(fleet: Fleet) -> None:
+    """Interrupted while a validator was down without which there are no blocks: the same command finishes."""
+    first, second = names(fleet, "validator")[:2]
+    fleet.killed_at = second
+    with pytest.raises(Killed):
+        fleet.upgrade()
+    assert fleet.runs[first] == NEW
+    fleet.down = {second}
+    fleet.halted_without = second
+    fleet.started.clear()
+    fleet.upgrade()
+    assert fleet.started[0] == [second]
+    assert set(fleet.runs.values()) == {NEW}
