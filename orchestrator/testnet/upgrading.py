@@ -18,10 +18,10 @@ from orchestrator.chain_api import ChainApi, ChainUnreachable
 from orchestrator.errors import BadInput, EnvironmentFault, PartialFailure
 from orchestrator.image.versions import rules_of_image
 from orchestrator.node_status import all_statuses
-from orchestrator.plan.plan import ImageWish, NodePlan, Plan
+from orchestrator.plan.plan import START_ORDER, ImageWish, NodePlan, Plan
 from orchestrator.plan.rolling import Batch, Rollable, batches, voting_power
 from orchestrator.runtimes.choose import runtime_for
-from orchestrator.runtimes.protocol import Runtime
+from orchestrator.runtimes.protocol import NodeState, Runtime
 from orchestrator.testnet.folder import TestnetFolder, files_of
 from orchestrator.testnet.journal import Journal
 from orchestrator.testnet.lock import hold_testnet
@@ -129,6 +129,11 @@ def _refuse_older_rules(folder: TestnetFolder, plan: Plan, image: str, *, halted
         )
 
 
+def _runs(state: NodeState) -> bool:
+    """Whether it runs what was placed last: a container may be the right one and end again and again."""
+    return state.current and state.pid != 0
+
+
 class _Walk:
     """One walk through the batches."""
 
@@ -148,11 +153,7 @@ class _Walk:
         try:
             states = runtime.status()
             lost = {name: sentence for name, sentence in runtime.quarantine.items() if name in states}
-            behind = [node for node in self.plan.nodes if node.image != self.image or not states[node.name].current]
-            waiting = {node.name for node in behind}
-            self._settle(
-                [n for n in self.plan.nodes if n.name not in waiting and n.name not in lost], runtime, wait=not back
-            )
+            behind = [node for node in self.plan.nodes if node.image != self.image or not _runs(states[node.name])]
             planned = self._batches([node for node in behind if node.name not in lost], allow_halt=allow_halt)
             if planned:
                 self.say(f"bringing {self.image} to where it is needed")
@@ -161,7 +162,9 @@ class _Walk:
                 planned = self._batches([node for node in behind if node.name not in lost], allow_halt=allow_halt)
         finally:
             runtime.close()
-        reports = [self._replace(batch, number, len(planned)) for number, batch in enumerate(planned, 1)]
+        done = {node.name for node in self.plan.nodes} - {node.name for node in behind} - set(lost)
+        down = {node.name for node in behind if states[node.name].pid == 0}
+        reports = self._go(planned, done=done, down=down, wait=not back)
         if lost:
             raise PartialFailure(
                 f"upgraded {sum(len(one.names) for one in reports)} nodes of {self.plan.name} to {self.image}; "
@@ -169,23 +172,43 @@ class _Walk:
             )
         return reports
 
-    def _settle(self, nodes: Sequence[NodePlan], runtime: Runtime, *, wait: bool) -> None:
-        """What an interrupted run has replaced must be well before anything else is touched."""
-        for role in ("validator", "meta", "resource"):
-            names = [node.name for node in nodes if node.role == role]
-            try:
-                if names and wait:
-                    height = layer_height(self.plan, role)
-                    wait_ready(
-                        self.plan, runtime, deadline_seconds=BATCH_SECONDS, say=self.say, only=names, above=height
-                    )
-                self._wake(names, runtime)
-            except (PartialFailure, EnvironmentFault) as error:
-                self.journal.step("stopped", nodes=names, reason=str(error))
-                raise PartialFailure(
-                    f"the upgrade of {self.plan.name} goes no further while a node that runs {self.image} already is not "
-                    f"well: {error}. Mend it and run the same command again, or go back with `stratosctl upgrade --rollback`"
-                ) from error
+    def _go(self, planned: Sequence[Batch], *, done: set[str], down: set[str], wait: bool) -> list[BatchReport]:
+        """Replace batch after batch. Before a node that runs is touched, those of its role that are `done` must be well; those
+        that are `down` are started before that, because the layer may stand still without them."""
+        reports: list[BatchReport] = []
+        unsettled = list(START_ORDER)
+        for role in START_ORDER:
+            if not any(batch.role == role for batch in planned):
+                unsettled.remove(role)
+                self._settle(role, done, wait=wait)
+        for number, batch in enumerate(planned, 1):
+            if batch.role in unsettled and not set(batch.names) <= down:
+                unsettled.remove(batch.role)
+                self._settle(batch.role, done, wait=wait)
+            reports.append(self._replace(batch, number, len(planned)))
+        for role in unsettled:
+            self._settle(role, done, wait=wait)
+        return reports
+
+    def _settle(self, role: str, done: set[str], *, wait: bool) -> None:
+        """What an interrupted run has replaced must be well, and is taken out of the maintenance it was put into."""
+        names = [node.name for node in self.plan.nodes if node.role == role and node.name in done]
+        if not names:
+            return
+        runtime = runtime_for(self.plan, self.folder.path, say=self.say)
+        try:
+            if wait:
+                height = layer_height(self.plan, role)
+                wait_ready(self.plan, runtime, deadline_seconds=BATCH_SECONDS, say=self.say, only=names, above=height)
+            self._wake(names, runtime)
+        except (PartialFailure, EnvironmentFault) as error:
+            self.journal.step("stopped", nodes=names, reason=str(error))
+            raise PartialFailure(
+                f"the upgrade of {self.plan.name} goes no further while a node that runs {self.image} already is not "
+                f"well: {error}. Mend it and run the same command again, or go back with `stratosctl upgrade --rollback`"
+            ) from error
+        finally:
+            runtime.close()
 
     def _batches(self, behind: Sequence[NodePlan], *, allow_halt: bool) -> tuple[Batch, ...]:
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.topology.topology import NodeSpec
 
-pytestmark = [pytest.mark.molecule]
+pytestmark = [pytest.mark.molecule, pytest.mark.ci]
 CLOSED = (2375, 2376, 9, 23)
 """The engine's API, and ports that nothing of ours uses."""
 WAIT_SECONDS = 60.0

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.runtimes.containers import DIGEST_LABEL, NODE_LABEL
 from orchestrator.runtimes.docker import DockerRuntime
-from tests.unit.orchestrator.runtimes.test_containers import wish
+from tests.unit.orchestrator.runtimes.test_containers import NETWORKS, wish
 
 
 class Engine:
@@ -75,7 +75,7 @@ def test_files_that_are_not_wanted_any_more_are_taken_out_first(tmp_path: Path) 
 def test_a_container_that_the_engine_starts_again_and_again_has_failed(tmp_path: Path) -> None:
     """The engine's count is read anew each time: who waits for the node is told after a few attempts, not at the deadline."""
     node = wish().node
-    plan: Any = SimpleNamespace(name="net", operated=(node,))
+    plan: Any = SimpleNamespace(name="net", operated=(node,), networks=NETWORKS)
     runtime = DockerRuntime(plan, tmp_path, say=lambda _text: None)
     entry = {**listed("restarting"), "Status": "Restarting (3) 1 second ago"}
     entry["Labels"] = {**entry["Labels"], NODE_LABEL: node.name}

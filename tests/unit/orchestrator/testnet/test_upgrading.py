@@ -40,6 +40,7 @@ class Fleet:
         self.halted = False
         self.flags: set[str] = set()
         self.killed_at = ""
+        self.halted_without = "nobody"
         self.started: list[list[str]] = []
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +75,8 @@ class Fleet:
 
     def wait_ready(self, _plan: Plan, _runtime: Any, *, only: Sequence[str], **_options: Any) -> Ready:
         for name in only:
+            if self.halted_without in self.down:
+                raise PartialFailure(f"{name} has no block above 7 yet: the chain stands still")
             if name in self.sick:
                 raise PartialFailure(f"{name} has no block above 7 yet")
         return Ready(8, 8)
@@ -88,8 +91,8 @@ class Fleet:
             node.name: NodeState(
                 name=node.name,
                 state="running",
-                current=self.runs[node.name] == node.image and node.name not in self.down,
-                pid=1,
+                current=self.runs[node.name] == node.image,
+                pid=int(node.name not in self.down),
             )
             for node in self.plan.nodes
         }
@@ -224,6 +227,19 @@ def test_a_chain_that_stands_still_can_be_taken_back(fleet: Fleet) -> None:
     assert set(fleet.runs.values()) == {OLD}
 
 
+def test_a_node_that_ends_again_and_again_is_where_the_next_run_begins(fleet: Fleet) -> None:
+    """Its container is the one that is wanted, and still it is replaced first, and named when that does not help."""
+    first = names(fleet, "validator")[0]
+    fleet.sick = {first}
+    with pytest.raises(PartialFailure, match=f"stopped at {first}"):
+        fleet.upgrade()
+    fleet.down = {first}
+    fleet.started.clear()
+    with pytest.raises(PartialFailure, match=f"stopped at {first}"):
+        fleet.upgrade()
+    assert fleet.started == [[first]]
+
+
 def test_no_way_leads_behind_the_rules(fleet: Fleet) -> None:
     """Neither behind those in force nor behind those that are voted for; nothing is touched."""
     fleet.upgrade()
@@ -234,4 +250,19 @@ def test_no_way_leads_behind_the_rules(fleet: Fleet) -> None:
     with pytest.raises(BadInput, match="the chain follows version 2"):
         fleet.upgrade(rollback=True)
     assert fleet.upgrade(image=NEW).changed == 0
+    assert set(fleet.runs.values()) == {NEW}
+
+
+def test_a_layer_that_stands_still_is_set_going_first(fleet: Fleet) -> None:
+    """Interrupted while a validator was down without which there are no blocks: the same command finishes."""
+    first, second = names(fleet, "validator")[:2]
+    fleet.killed_at = second
+    with pytest.raises(Killed):
+        fleet.upgrade()
+    assert fleet.runs[first] == NEW
+    fleet.down = {second}
+    fleet.halted_without = second
+    fleet.started.clear()
+    fleet.upgrade()
+    assert fleet.started[0] == [second]
     assert set(fleet.runs.values()) == {NEW}
