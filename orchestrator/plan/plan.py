@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, structs
 
 from orchestrator.errors import BadInput
 from orchestrator.plan.genesis import changed_settings, endpoint_of, genesis_names, make_genesis
@@ -392,12 +392,13 @@ def _config(
         all_left = bool(fresh) and not any(entry.name in present for entry in known)
         return fresh if known and all_left else tuple(present.get(entry.name, entry) for entry in known)
 
+    listening = ports.ports_of(node.name, node.role)
     return NodeConfig(
         name=node.name,
         role=node.role,
         network_address=entries[node.name].endpoint,
         listen=node.address if topology.runtime == PROCESS else EVERYWHERE,
-        ports=ports.ports_of(node.name, node.role),
+        ports=listening if topology.metrics_ports else structs.replace(listening, metrics=UNSET),
         peers=of(node.role, before.peers if before else None) if node.role != "resource" else (),
         validators=of("validator", before.validators if before else None) if node.role != "validator" else (),
         meta=of("meta", before.meta if before else None) if node.role == "resource" else (),

@@ -25,8 +25,8 @@ BLOCK_PORTS = PORTS_PER_NODE * SLOTS_PER_BLOCK
 LOWEST_PORT = 10_000
 HIGHEST_PORT = 65_535
 PUBLIC_PORTS = {
-    "validator": Ports(p2p=26_656, http=1_317),
-    "meta": Ports(p2p=8_888, http=8_889),
+    "validator": Ports(p2p=26_656, http=1_317, metrics=26_660),
+    "meta": Ports(p2p=8_888, http=8_889, metrics=8_890),
     "resource": Ports(http=18_181, bulk=18_081),
 }
 

@@ -188,6 +188,9 @@ class DockerRuntime:
     def status(self) -> Mapping[str, NodeState]:
         """Every node that is placed or has a container."""
         listed = self._held.listed()
+        for one in listed.values():
+            if one["State"] == "restarting":
+                self._details.pop(one["Id"], None)  # counts and times move: look again every time
         unseen = [one["Id"] for one in listed.values() if one["State"] in ("running", "paused", "restarting")]
         fresh = [container for container in unseen if container not in self._details]
         for container, details in self._held.parallel(fresh, self._held.inspected).items():
@@ -195,8 +198,6 @@ class DockerRuntime:
                 self._details[container] = details
         states = {}
         for name, one in listed.items():
-            if one["State"] == "restarting":
-                self._details.pop(one["Id"], None)  # counts and times move: look again next time
             states[name] = containers.state_of(
                 name, one, self._details.get(one["Id"]), current=name in self._nodes and self._is_current(name, one)
             )

@@ -66,7 +66,7 @@ def upgrade_testnet(
         if plan.runtime == PROCESS:
             raise BadInput(f"the nodes of {plan.name} are processes of this checkout; `stratosctl up` replaces them")
         wish = _wish(plan, folder.image_wish(), image=image, rollback=rollback)
-        _refuse_older_rules(folder, plan, wish.wanted)
+        _refuse_older_rules(folder, plan, wish.wanted, halted=rollback or allow_halt, say=say)
         journal = Journal(folder.journal_file, "upgrade")
         journal.step("begun", image=wish.wanted, previous=wish.previous)
         folder.save_image_wish(wish)
@@ -100,13 +100,22 @@ def _wish(plan: Plan, before: ImageWish | None, *, image: str | None, rollback: 
     return ImageWish(wanted=image, previous=current, inventory=inventory, resting=resting)
 
 
-def _refuse_older_rules(folder: TestnetFolder, plan: Plan, image: str) -> None:
-    """An image that does not know the rules in force, or those that will be, would stop every node it is given to."""
+def _refuse_older_rules(folder: TestnetFolder, plan: Plan, image: str, *, halted: bool, say: Say) -> None:
+    """An image that does not know the rules in force, or those that will be, would stop every node it is given to.
+
+    `halted`: the chain may stand still, as after an image that did not start: then what mends it must not wait for it.
+    """
     known = rules_of_image(image)
     try:
         found = ChainApi(folder.endpoints()).get("/stratos/upgrade/v1/plan")
     except ChainUnreachable as error:
-        raise EnvironmentFault(f"{plan.name} cannot be upgraded while its chain does not answer: {error}") from error
+        if halted:
+            say(f"the chain does not answer: a validator whose {image} does not know its rules will say so and stop")
+            return
+        raise EnvironmentFault(
+            f"{plan.name} cannot be upgraded while its chain does not answer: {error}; go back with `stratosctl upgrade "
+            "--rollback`, or go on all the same with --allow-halt"
+        ) from error
     active, planned = int(found["rules_version"]), found["plan"]
     if known < active:
         raise BadInput(
@@ -202,7 +211,10 @@ class _Walk:
             runtime.close()
 
     def _batches(self, behind: Sequence[NodePlan], *, allow_halt: bool) -> tuple[Batch, ...]:
-        found = ChainApi(self.folder.endpoints()).get("/stratos/staking/v1/validators")["validators"]
+        try:
+            found = ChainApi(self.folder.endpoints()).get("/stratos/staking/v1/validators")["validators"]
+        except ChainUnreachable:  # it stands still, and somebody said that this is no reason not to go on
+            found = []
         tokens = {
             one["address"]: int(one["tokens_wei"]) for one in found if not one["jailed"] and not one["tombstoned"]
         }

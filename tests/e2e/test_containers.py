@@ -105,7 +105,6 @@ def client() -> Iterator[Any]:
         pytest.skip(str(error))
     yield found
     found.close()
-    gc.collect()  # while the mark above holds
 
 
 @pytest.fixture(scope="module")

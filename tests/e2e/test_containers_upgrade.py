@@ -22,7 +22,9 @@ from up_driver import COMMAND_SECONDS, Tool, eventually
 
 from orchestrator.errors import BadInput, PartialFailure, StratosctlError
 from orchestrator.image.engine import engine
+from orchestrator.node_status import request
 from orchestrator.runtimes.containers import NODE_LABEL, TESTNET_LABEL
+from orchestrator.testnet.folder import TestnetFolder
 
 pytestmark = pytest.mark.docker
 
@@ -40,6 +42,7 @@ all:
     stratos_suspend_offline_seconds: 60
     stratos_upgrade_notice_blocks: 5
     stratos_drain_seconds: 90
+    stratos_metrics_ports: true
   children:
     validators: {{hosts: {{"v[1:4]": }}}}
     meta: {{hosts: {{"m[1:4]": }}}}
@@ -134,6 +137,7 @@ def test_images_and_rules_change_under_traffic_and_a_node_leaves(fleet: Fleet) -
     fleet.tool.json("up")
     assert set(fleet.images().values()) == {"old"}
     assert fleet.rules() == 1
+    _metrics_are_for_operators(fleet)
     with Traffic(fleet.tool.root / fleet.name, (300, 200_000, 4 << 20)) as traffic:
         eventually(traffic.moved_on())
         fleet.run_until("new", 2, *new)
@@ -161,7 +165,10 @@ def test_images_and_rules_change_under_traffic_and_a_node_leaves(fleet: Fleet) -
         assert len(broken) == 1 and broken[0].startswith("v")
         assert f"stopped at {broken[0]}" in stopped.stderr and "this program is broken" in stopped.stderr
         stubborn = fleet.tool.run("upgrade", "--image", f"{fleet.name}-broken")
-        assert (stubborn.returncode, f"stopped at {broken[0]}" in stubborn.stderr) == (PartialFailure.exit_code, True)
+        assert (stubborn.returncode, f"{broken[0]} does not stay up" in stubborn.stderr) == (
+            PartialFailure.exit_code,
+            True,
+        )
         assert list(fleet.images().values()).count("broken") == 1
         healed = fleet.tool.json("upgrade", "--rollback")
         assert [batch["names"] for batch in healed["upgrade"]["batches"]] == [broken]
@@ -179,3 +186,14 @@ def test_images_and_rules_change_under_traffic_and_a_node_leaves(fleet: Fleet) -
     assert "every slice has its copies elsewhere" in json.dumps(report["notes"])
     assert "r5" not in fleet.images()
     assert {node["health"] for node in fleet.tool.json("status")["nodes"] if node["whose"] == "ours"} == {"ok"}
+
+
+def _metrics_are_for_operators(fleet: Fleet) -> None:
+    """26660 of a validator (protocol 8), 8890 of a meta node; a resource node's HTTP is for operators and has them itself."""
+    for name, port in (("v1", 26_660), ("m1", 8_890), ("r1", 18_181)):
+        node = TestnetFolder(fleet.tool.root / fleet.name).need_plan().node(name)
+        assert node.metrics_address[1] == port
+        metrics = request(*node.metrics_address, "/metrics", timeout_seconds=10.0)
+        assert metrics is not None and b"stratos_" in metrics.body
+        public = request(*node.http_address, "/metrics", timeout_seconds=10.0)
+        assert public is not None and (public.status == 404) is (name != "r1")

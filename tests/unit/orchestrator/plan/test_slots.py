@@ -14,7 +14,7 @@ ROLES = ("validator", "meta", "resource")
 def test_a_machine_of_its_own_has_the_public_ports() -> None:
     """One node of each role on a machine: all have the ports of the public network."""
     ports = assign_slots(PortMap(), [SlotRequest(role, role, "host") for role in ROLES])
-    assert ports.ports_of("validator", "validator") == Ports(p2p=26_656, http=1_317)
+    assert ports.ports_of("validator", "validator") == Ports(p2p=26_656, http=1_317, metrics=26_660)
     assert ports.ports_of("meta", "meta").p2p == 8_888
     assert ports.ports_of("resource", "resource").bulk == 18_081
 

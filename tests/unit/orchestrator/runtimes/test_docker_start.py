@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.runtimes.containers import DIGEST_LABEL
+from orchestrator.runtimes.containers import DIGEST_LABEL, NODE_LABEL
 from orchestrator.runtimes.docker import DockerRuntime
-from tests.unit.orchestrator.runtimes.test_containers import wish
+from tests.unit.orchestrator.runtimes.test_containers import NETWORKS, wish
 
 
 class Engine:
@@ -70,3 +70,20 @@ def test_files_that_are_not_wanted_any_more_are_taken_out_first(tmp_path: Path) 
     runtime._held._connected = SimpleNamespace(api=engine, containers=SimpleNamespace(run=run))
     assert runtime._start_one(wish(), None, frozenset({wish().name}), 10)
     assert helped == [[f"/home/stratos/{name}" for name in ("genesis.json", "wallet.key", "faucet.key")]]
+
+
+def test_a_container_that_the_engine_starts_again_and_again_has_failed(tmp_path: Path) -> None:
+    """The engine's count is read anew each time: who waits for the node is told after a few attempts, not at the deadline."""
+    node = wish().node
+    plan: Any = SimpleNamespace(name="net", operated=(node,), networks=NETWORKS)
+    runtime = DockerRuntime(plan, tmp_path, say=lambda _text: None)
+    entry = {**listed("restarting"), "Status": "Restarting (3) 1 second ago"}
+    entry["Labels"] = {**entry["Labels"], NODE_LABEL: node.name}
+    seen = []
+    for restarts in (1, 4, 5):
+        details = {"RestartCount": restarts, "State": {}}
+        api = SimpleNamespace(containers=lambda **_: [entry], inspect_container=lambda _id, found=details: found)
+        api.inspect_image = lambda _image: {"Id": "sha256:1"}
+        runtime._held._connected = SimpleNamespace(api=api)
+        seen.append(runtime.status()[node.name].state)
+    assert seen == ["waiting", "waiting", "failed"]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from orchestrator.errors import BadInput, PartialFailure
+from orchestrator.chain_api import ChainUnreachable
+from orchestrator.errors import BadInput, EnvironmentFault, PartialFailure
 from orchestrator.plan.plan import Existing, Plan, make_plan
 from orchestrator.runtimes.protocol import NodeState
 from orchestrator.testnet import upgrading
@@ -36,6 +37,7 @@ class Fleet:
         self.sick: set[str] = set()
         self.down: set[str] = set()
         self.rules: dict[str, Any] = {"rules_version": "1", "plan": None}
+        self.halted = False
         self.flags: set[str] = set()
         self.killed_at = ""
         self.halted_without = "nobody"
@@ -59,6 +61,8 @@ class Fleet:
         )
 
     def get(self, path: str) -> dict[str, Any]:
+        if self.halted:
+            raise ChainUnreachable("no validator answers")
         if path == "/stratos/upgrade/v1/plan":
             return self.rules
         return {
@@ -207,6 +211,20 @@ def test_who_is_away_and_can_be_reached_comes_first(fleet: Fleet) -> None:
     fleet.down = {stopped}
     fleet.upgrade()
     assert fleet.started[0] == [stopped]
+
+
+def test_a_chain_that_stands_still_can_be_taken_back(fleet: Fleet) -> None:
+    """An image stopped it, so nobody can ask it: going on is refused, going back is not."""
+    first = names(fleet, "validator")[0]
+    fleet.sick = {first}
+    with pytest.raises(PartialFailure):
+        fleet.upgrade()
+    fleet.halted = True
+    with pytest.raises(EnvironmentFault, match="--rollback"):
+        fleet.upgrade()
+    fleet.sick = set()
+    assert fleet.upgrade(rollback=True).changed == 1
+    assert set(fleet.runs.values()) == {OLD}
 
 
 def test_a_node_that_ends_again_and_again_is_where_the_next_run_begins(fleet: Fleet) -> None:
