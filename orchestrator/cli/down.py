@@ -39,6 +39,8 @@ def main(argv: list[str]) -> int:
 def _options(argv: list[str]) -> argparse.Namespace:
     command = parser("down", "Stop every node of a testnet; its data stays for the next `up`.", examples=EXAMPLES)
     command.add_argument("-i", "--inventory", type=Path, help="Ansible inventory (default: inventories/local.yml)")
-    command.add_argument("--purge", action="store_true", help="remove the testnet's folder: keys, chain, files, runs")
+    command.add_argument(
+        "--purge", action="store_true", help="remove what it holds, too: keys, chain, files, runs, volumes"
+    )
     command.add_argument("--json", action="store_true", help="print one JSON document: changed, stopped, seconds, ...")
     return command.parse_args(argv)

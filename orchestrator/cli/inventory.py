@@ -85,11 +85,14 @@ def _show(topology: Topology, reached: dict[str, str], *, connected: bool) -> No
             print(f"{kind}: {', '.join(hosts)}")
     for warning in topology.warnings:
         print(f"warning: {warning}")
-    for sentence in filter(None, reached.values()):
+    failed = [sentence for sentence in reached.values() if sentence]
+    for sentence in failed:
         print(f"not reached: {sentence}")
-    if connected and not any(reached.values()):
+    if connected and not failed:
         print(f"every machine ({len(reached)}) lets us in and become root")
-    print("the inventory is valid")
+    print(
+        "the inventory is valid" + (f", but {len(failed)} of {len(reached)} machines cannot be used" if failed else "")
+    )
 
 
 def _options(argv: list[str]) -> argparse.Namespace:

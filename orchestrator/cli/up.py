@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -64,7 +65,9 @@ def main(argv: list[str]) -> int:
         print(f"verified: {report.probe['bytes']:,} bytes put with {report.probe['copies']} copies and read back")
     first = next(iter(report.endpoints.values()), "")
     print(f"first validator: {first}/status    folder: {report.folder}")
-    print("next: stratosctl status, stratosctl put FILE, stratosctl logs -f, stratosctl down")
+    here = f" -i {shlex.quote(str(inventory))}" if inventory is not None else ""
+    following = ("status", "put FILE", "logs -f", "down")
+    print("next: " + ", ".join(f"stratosctl {command}{here}" for command in following))
     return PARTIAL if report.partial else OK
 
 
