@@ -12,6 +12,9 @@ from orchestrator.lab.records import SSH_PORT, USER, Lab, LabMachine
 ROLE_HOSTS = {"validators": "validator", "meta": "meta", "resource": "resource", "load": "load", "monitor": "monitor"}
 """Inventory groups that a fleet knows, and what their hosts are called here: validator1, meta1, …"""
 
+USUAL_COPIES = 4
+"""Copies of a slice without `stratos_copies`."""
+
 
 def ssh_options(known_hosts: Path) -> str:
     """What `ssh` is told: hosts are exactly those whose keys the lab made."""
@@ -46,7 +49,8 @@ def machines_inventory(lab: Lab, *, key_file: Path, known_hosts: Path) -> dict[s
 def fleet_inventory(
     lab: Lab, groups: Mapping[str, int], variables: Mapping[str, Any], *, key_file: Path, known_hosts: Path
 ) -> dict[str, Any]:
-    """A whole inventory: hosts of each group dealt out to the machines in turn, so each machine gets about as many."""
+    """A whole inventory: hosts of each group dealt out to the machines in turn, so each machine gets about as many. Copies
+    never share a machine, so where the resource nodes have fewer of them than copies are usual, `stratos_copies` says so."""
     turn = 0
     children: dict[str, Any] = {}
     for group, host in ROLE_HOSTS.items():
@@ -57,7 +61,9 @@ def fleet_inventory(
             turn += 1
         if hosts:
             children[group] = {"hosts": hosts}
-    return {"all": {"vars": dict(variables), "children": children}}
+    holders = min(groups.get("resource", 0), len(lab.machines))
+    fewer = {"stratos_copies": holders} if 0 < holders < USUAL_COPIES else {}
+    return {"all": {"vars": {**fewer, **variables}, "children": children}}
 
 
 def render(inventory: dict[str, Any], *, comment: str) -> bytes:

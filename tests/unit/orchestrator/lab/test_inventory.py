@@ -3,10 +3,12 @@
 import shlex
 from pathlib import Path
 
+import pytest
 import yaml
 
 from orchestrator.lab import inventory, keys, records
 from orchestrator.topology.inventory import load_inventory
+from stratos.wire.genesis import MetaParams
 
 KEY, KNOWN = Path("/labs/tiny/id_ed25519"), Path("/labs/tiny/known_hosts")
 LAB = records.new_lab("tiny", machines=2, memory_bytes=0, cpus=0.0, taken=())
@@ -41,7 +43,22 @@ def test_nodes_are_dealt_out_to_the_machines_in_turn() -> None:
     }
     addresses = [host["ansible_host"] for group in children.values() for host in group["hosts"].values()]
     assert addresses == ["10.213.0.11", "10.213.0.12", "10.213.0.11", "10.213.0.12", "10.213.0.11"]
-    assert made["vars"] == {"stratos_replicas": 2}
+    assert made["vars"] == {"stratos_copies": 2, "stratos_replicas": 2}
+
+
+@pytest.mark.parametrize(
+    ("resource", "said", "copies"), [(3, {}, 2), (1, {}, 1), (3, {"stratos_copies": 4}, 4), (0, {}, None)]
+)
+def test_copies_are_no_more_than_machines_unless_told(resource: int, said: dict[str, int], copies: int | None) -> None:
+    """Two machines hold two copies; what the command line says is what the inventory says."""
+    groups = {"validators": 1, "resource": resource}
+    made = inventory.fleet_inventory(LAB, groups, said, key_file=KEY, known_hosts=KNOWN)["all"]
+    assert made["vars"].get("stratos_copies") == copies
+
+
+def test_usual_copies_are_those_of_a_genesis() -> None:
+    """The number that is known here is the default of the record that decides."""
+    assert MetaParams().copies == inventory.USUAL_COPIES
 
 
 def test_what_is_rendered_is_what_ansible_reads(tmp_path: Path) -> None:
