@@ -9,7 +9,7 @@ from orchestrator.cli.exit_codes import OK, PARTIAL
 from orchestrator.cli.parsing import parser
 
 EXAMPLES = """  stratosctl bundle -i inventories/fleet.yml -o /tmp/bundles
-  ansible-playbook -i inventories/fleet.yml playbooks/site.yml        calls it by itself
+  .venv/bin/ansible-playbook -i inventories/fleet.yml playbooks/site.yml        calls it by itself
 """
 
 

@@ -88,7 +88,9 @@ def _options(argv: list[str]) -> argparse.Namespace:
     )
     command.add_argument("-i", "--inventory", type=Path, help="Ansible inventory (default: inventories/local.yml)")
     command.add_argument("--container", action="store_true", help="on machines: inside the node's container")
-    command.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="give up after this long (60)")
+    command.add_argument(
+        "--timeout", type=float, default=60.0, metavar="SECONDS", help="give up after this long (default: 60)"
+    )
     command.add_argument("--json", action="store_true", help="print one JSON document")
     options = command.parse_args(before)
     options.command = command_words

@@ -187,7 +187,7 @@ def variable(text: str) -> tuple[str, Any]:
 
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not NAME=VALUE, for example stratos_replicas=2")
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not NAME=VALUE, for example stratos_copies=2")
     try:
         return name, yaml.safe_load(value)
     except yaml.YAMLError as error:
@@ -234,9 +234,14 @@ def _options(argv: list[str]) -> argparse.Namespace:
             f"--{group}", type=whole_number(0, _MOST_NODES), default=0, metavar="N", help=f"hosts of group {group}"
         )
     row.add_argument(
-        "--set", type=variable, action="append", default=[], metavar="NAME=VALUE", help="a variable of all hosts"
+        "--set",
+        type=variable,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a variable of all hosts; may be repeated",
     )
-    row.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there")
+    row.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there (default: print it)")
     _json(row)
     for name, text in (
         ("start", "boot machines and wait for them"),
@@ -244,11 +249,11 @@ def _options(argv: list[str]) -> argparse.Namespace:
         ("kill", "cut machines' power"),
     ):
         row = verb(name, text, _control)
-        row.add_argument("machine", nargs="+")
+        row.add_argument("machine", metavar="MACHINE", nargs="+", help="machines of the lab, such as machine3")
         _json(row)
     row = verb("ssh", "log in to a machine, or run a command there", _ssh)
-    row.add_argument("machine")
-    row.add_argument("command", nargs=argparse.REMAINDER, help="what to run instead of a shell")
+    row.add_argument("machine", metavar="MACHINE", help="a machine of the lab, such as machine3")
+    row.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="what to run instead of a shell")
     _json(verb("destroy", "remove a lab and all it held", _destroy))
     return command.parse_args(argv)
 

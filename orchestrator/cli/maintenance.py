@@ -55,7 +55,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
         examples=EXAMPLES,
     )
     command.add_argument("state", choices=("on", "off"), help="begin or end it")
-    command.add_argument("node", nargs="+", help="names of resource nodes")
+    command.add_argument("node", metavar="NODE", nargs="+", help="names of resource nodes")
     command.add_argument("-i", "--inventory", type=Path, help="Ansible inventory (default: inventories/local.yml)")
     command.add_argument("--json", action="store_true", help="print one JSON document: changed, ...")
     return command.parse_args(argv)

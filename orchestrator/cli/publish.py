@@ -10,7 +10,7 @@ from orchestrator.cli.parsing import parser
 
 EXAMPLES = """  stratosctl publish -o public
   stratosctl publish -i inventories/fleet.yml
-  ANSIBLE_CONFIG=playbooks/ansible.cfg ansible-playbook -i inventories/fleet.yml playbooks/public.yml
+  .venv/bin/ansible-playbook -i inventories/fleet.yml playbooks/public.yml
 
 The playbook serves them from the host that stratos_public_host names. Without -o they go to the testnet's folder, where
 it looks for them.

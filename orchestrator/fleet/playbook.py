@@ -81,7 +81,7 @@ def run_playbook(
     if runner.status in ("error", "canceled", "timeout") or (runner.rc not in (0, None) and not events.failed):
         raise EnvironmentFault(
             f"the playbook {name} could not run ({events.last_line or runner.status}); try it by hand: "
-            f"ansible-playbook -i {inventory} {PLAYBOOKS / name}"
+            f"{Path(sys.executable).parent / 'ansible-playbook'} -i {inventory} {PLAYBOOKS / name}"
         )
     return PlaybookRun(failed=events.failed, changed=events.changed, results=events.results, tasks=events.tasks)
 
