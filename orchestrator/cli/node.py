@@ -69,7 +69,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     command.add_argument("node", nargs="*", metavar="NODE", help="nodes, groups or machines; only stats may go without")
     command.add_argument("-i", "--inventory", type=Path, help="Ansible inventory (default: inventories/local.yml)")
     command.add_argument("--json", action="store_true", help="print one JSON document")
-    options = command.parse_args(argv)
+    options = command.parse_intermixed_args(argv)  # nodes may come after -i, too
     if options.verb != "stats" and not options.node:
         command.error(f"node {options.verb} needs the names of nodes, so that it never means all by accident")
     return options
