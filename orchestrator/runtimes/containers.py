@@ -11,7 +11,7 @@ import hashlib
 import io
 import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -45,6 +45,7 @@ PLACED_FILES = ("config.json", "genesis.json", "node.key", "wallet.key", "faucet
 EXIT_INPUT = 2
 """A node that ends so is not helped by starting it again."""
 GIVEN_UP_RESTARTS = 5
+_FILLED = "stratos-homes"
 _LOG_BYTES = "16m"
 _STATUS = re.compile(r"\((\d+)\)")
 
@@ -131,7 +132,7 @@ def _made(wish: ContainerWish) -> dict[str, Any]:
     host = HostConfig(
         version=API_VERSION,
         network_mode=wish.network,
-        mounts=[Mount(target=CONTAINER_HOME, source=wish.name, type="volume", labels=labels)],
+        mounts=[_home(wish, CONTAINER_HOME)],
         tmpfs={"/tmp": f"rw,nosuid,nodev,noexec,size={TMP_BYTES}"},  # noqa: S108 - of the container
         read_only=True,
         cap_drop=["ALL"],
@@ -156,14 +157,55 @@ def _made(wish: ContainerWish) -> dict[str, Any]:
     }
 
 
-def packed(files: Mapping[str, bytes]) -> bytes:
-    """Files as the tar that is unpacked in the node's volume: of the node's user, mode 0600."""
+def _home(wish: ContainerWish, target: str) -> Mount:
+    """The node's volume. It is filled by us: the engine need not look whether the image has something to put in."""
+    labels = {TESTNET_LABEL: wish.testnet, GENESIS_LABEL: wish.genesis, NODE_LABEL: wish.node.name}
+    return Mount(target=target, source=wish.name, type="volume", labels=labels, no_copy=True)
+
+
+def filler_name(testnet: str) -> str:
+    """The name of the container through which volumes are filled; no node's."""
+    return f"stratos-{testnet}.files"
+
+
+def filler(wishes: Sequence[ContainerWish]) -> dict[str, Any]:
+    """The arguments of `create_container` for one that has all these nodes' volumes and is never started."""
+    first = wishes[0]
+    return {
+        "image": first.image_id,
+        "command": ["true"],
+        "name": filler_name(first.testnet),
+        "labels": {TESTNET_LABEL: first.testnet, GENESIS_LABEL: first.genesis},
+        "host_config": HostConfig(
+            version=API_VERSION,
+            network_mode="none",
+            mounts=[_home(wish, f"/{_FILLED}/{wish.name}") for wish in wishes],
+        ),
+    }
+
+
+def packed_homes(wishes: Sequence[ContainerWish]) -> bytes:
+    """The nodes' files as the tar that is unpacked at / of `filler`; homes are of the node's user, mode 0700."""
+    content: dict[str, bytes | None] = {}
+    for wish in wishes:
+        content[f"{_FILLED}/{wish.name}"] = None
+        content |= {f"{_FILLED}/{wish.name}/{name}": data for name, data in wish.files.items()}
+    return packed(content)
+
+
+def packed(files: Mapping[str, bytes | None]) -> bytes:
+    """Files as a tar: of the node's user, mode 0600; None is a folder, mode 0700."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as archive:
         for name, data in sorted(files.items()):
             entry = tarfile.TarInfo(name)
-            entry.size, entry.mode, entry.uid, entry.gid = len(data), 0o600, CONTAINER_UID, CONTAINER_UID
-            archive.addfile(entry, io.BytesIO(data))
+            entry.mode, entry.uid, entry.gid = 0o600, CONTAINER_UID, CONTAINER_UID
+            if data is None:
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o700
+                archive.addfile(entry)
+            else:
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
     return target.getvalue()
 
 

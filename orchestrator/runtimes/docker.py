@@ -1,6 +1,8 @@
 """The container runtime: one container per node of one engine, through its API alone, so that the engine may be elsewhere.
 
-Nothing of this machine's disk is mounted: files go into the node's volume through the API, before its container starts. The homes in
+Nothing of this machine's disk is mounted: files go into the nodes' volumes through the API, before their containers start. All
+of them go at once, through one container that is never started: an engine mounts a container's file system, and starts a process that unpacks, for every
+archive that it is given, which for each node by itself cost as much as half its start. The homes in
 the testnet's folder are the record of what was placed. Each container is looked at before it is touched, and whatever concerns
 several nodes happens in parallel, because an engine takes its time for each. What stops a node says so in its exit code;
 a node that ends by itself is started again by the engine.
@@ -45,6 +47,8 @@ T = TypeVar("T")
 
 class DockerRuntime:
     """The containers of the testnet in `folder`, whose plan is `plan`."""
+
+    status_seconds = 0.5
 
     def __init__(self, plan: Plan, folder: Path, *, say: Callable[[str], None]) -> None:
         self.plan = plan
@@ -106,16 +110,22 @@ class DockerRuntime:
         self._refuse_strangers()
         self._make_networks()
         listed = self._listed()
+        wishes = {name: self._wish(self._nodes[name]) for name in names}
+        fresh = [wish for name, wish in wishes.items() if not _made_as(wish, listed.get(name))]
         with ThreadPoolExecutor(min(AT_ONCE, len(names))) as pool:
+            filler = self._fill_volumes(fresh) if fresh else ""
             starting = [
-                pool.submit(self._start_one, self._wish(self._nodes[name]), listed.get(name), int(timeout_seconds))
-                for name in names
+                pool.submit(self._start_one, wish, listed.get(name), int(timeout_seconds))
+                for name, wish in wishes.items()
             ]
+            dropping = pool.submit(self._drop, filler) if filler else None
             if meanwhile is not None:
                 meanwhile()
             started = {
                 name: container for name, one in zip(names, starting, strict=True) if (container := one.result())
             }
+            if dropping is not None:
+                dropping.result()
         self._limit(started)
         return frozenset(started)
 
@@ -182,6 +192,7 @@ class DockerRuntime:
             self._remove(name, listed[name]["Id"])
 
         self._parallel(list(listed), end)
+        self._drop(containers.filler_name(self.plan.name))
         for network in self._api.networks(filters=self._mine()):
             with self._told(str(network["Name"]), "remove the network"), contextlib.suppress(NotFound):
                 self._api.remove_network(network["Id"])
@@ -227,9 +238,9 @@ class DockerRuntime:
             and not self._is_current(name, listed[name])
         )
 
-    def serving(self, node: NodePlan, state: NodeState) -> bool:
+    def serving(self, node: NodePlan, state: NodeState | None) -> bool:
         """Whether its HTTP port answers: files of a node are not to be seen from here."""
-        return state.pid != 0 and node_status(node, timeout_seconds=SERVING_SECONDS) is not None
+        return node_status(node, timeout_seconds=SERVING_SECONDS) is not None
 
     def read_log(self, name: str, *, since: float = 0.0) -> bytes:
         """What earlier containers of the node wrote, as far as it is kept, and what this one did."""
@@ -257,18 +268,31 @@ class DockerRuntime:
 
     # -- one container
 
+    def _fill_volumes(self, wishes: Sequence[ContainerWish]) -> str:
+        """Make the volumes of these nodes hold their files; the id of the container that was needed for it."""
+        arguments = containers.filler(wishes)
+        with self._told(f"testnet {self.plan.name}", "fill the volumes of"):
+            with contextlib.suppress(NotFound):  # what a run left that was killed here
+                self._api.remove_container(arguments["name"], force=True)
+            container = str(self._api.create_container(**arguments)["Id"])
+            self._api.put_archive(container, "/", containers.packed_homes(wishes))
+        return container
+
+    def _drop(self, filler: str) -> None:
+        with self._told("testnet " + self.plan.name, "tidy up after"), contextlib.suppress(NotFound):
+            self._api.remove_container(filler, force=True)
+
     def _start_one(self, wish: ContainerWish, listed: Mapping[str, Any] | None, timeout_seconds: int) -> str | None:
         """Make and start one container, unless it runs as wanted; its id when it was started or joined a network."""
         name = wish.node.name
         with self._told(name, "start"):
-            if listed is not None and listed["Labels"].get(containers.DIGEST_LABEL) != wish.digest:
+            if listed is not None and not _made_as(wish, listed):
                 if listed["State"] in ("running", "paused", "restarting"):
                     self._api.stop(listed["Id"], timeout=timeout_seconds)
                 self._remove(name, listed["Id"])
                 listed = None
             if listed is None:
                 container = str(self._api.create_container(**containers.creation(wish))["Id"])
-                self._api.put_archive(container, CONTAINER_HOME, containers.packed(wish.files))
                 joined: Mapping[str, Any] = {}
             else:
                 container = str(listed["Id"])
@@ -467,3 +491,8 @@ class DockerRuntime:
             raise EnvironmentFault(
                 f"the container engine could not {verb} {whom}: {' '.join(str(said).split())[:300]}"
             ) from error
+
+
+def _made_as(wish: ContainerWish, listed: Mapping[str, Any] | None) -> bool:
+    """Whether the engine's entry is of a container that was made for this wish."""
+    return listed is not None and listed["Labels"].get(containers.DIGEST_LABEL) == wish.digest
