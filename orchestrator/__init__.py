@@ -1,3 +1,3 @@
 """The testnet tool: an Ansible inventory goes in; a running Stratos testnet, measured traffic and audited rewards come out."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -17,7 +17,7 @@ from blake3 import blake3
 from msgspec import Struct
 
 from orchestrator.errors import BadInput, EnvironmentFault, PartialFailure
-from orchestrator.testnet.node_status import Answer, request
+from orchestrator.node_status import Answer, request
 from stratos.client.records import Endpoints
 from stratos.crypto.keys import WalletKey
 from stratos.ledger.signing import sign_tx

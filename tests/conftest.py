@@ -5,6 +5,8 @@ again; at a developer's desk they differ from run to run, which is how new failu
 """
 
 import os
+import sys
+from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
@@ -15,3 +17,6 @@ settings.register_profile(
     "ci", deadline=None, derandomize=True, print_blob=True, database=None, suppress_health_check=_NEVER_TIMED
 )
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "desk")
+
+# Libraries that call Ansible's programs (testinfra, molecule) look for them on the PATH; ours are beside this Python.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])

@@ -1,3 +1,3 @@
 """The Stratos node: value layer, meta service layer, resource layer and the client SDK, in one import package."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from orchestrator.cli import exit_codes
 from orchestrator.cli.parsing import parser, whole_number
+from orchestrator.cli.telling import Teller
 from orchestrator.errors import BadInput
 from stratos.crypto.cid import SLICE_BYTES, FileHasher, SliceHasher, cid_text, file_cid
 
@@ -57,16 +58,13 @@ def _name(file: BinaryIO, size: int, shown: str, *, number: int | None, tag: str
     end = start + SLICE_BYTES
     buffer = memoryview(bytearray(_PIECE_BYTES))
     position = 0
-    shows_progress = size >= _SHOW_PROGRESS_FROM and sys.stderr.isatty()
-    while count := file.readinto(buffer):  # type: ignore[attr-defined]
-        whole.update(buffer[:count])
-        if part is not None and position < end and position + count > start:
-            part.update(buffer[max(start - position, 0) : min(end - position, count)])
-        position += count
-        if shows_progress:
-            print(f"\r{shown}: {position * 100 // size} %", end="", file=sys.stderr, flush=True)
-    if shows_progress:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    with Teller(wanted=size >= _SHOW_PROGRESS_FROM and sys.stderr.isatty()) as say:
+        while count := file.readinto(buffer):  # type: ignore[attr-defined]
+            whole.update(buffer[:count])
+            if part is not None and position < end and position + count > start:
+                part.update(buffer[max(start - position, 0) : min(end - position, count)])
+            position += count
+            say(f"{shown}: {position * 100 // max(1, size)} %")
     cid = file_cid(whole.multihash(), tag=tag, video=video)
     if part is None:
         return cid

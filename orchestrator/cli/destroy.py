@@ -15,7 +15,8 @@ EXAMPLES = """  stratosctl destroy -i inventories/fleet.yml
   stratosctl destroy -i inventories/docker.yml --yes
 
 Nodes are stopped; units, containers, images, users and packages that came with the testnet go; then its folder with all keys.
-When a host cannot be reached the rest is done, the exit code is 4, and the same command goes on later.
+When a host cannot be reached the rest is done, the exit code is 4, and the same command goes on later; --abandon gives up
+hosts that will never answer again.
 """
 
 
@@ -32,7 +33,7 @@ def main(argv: list[str]) -> int:
     from orchestrator.cli.telling import Teller
 
     with Teller(wanted=not options.json) as say:
-        report = destroy_testnet(folder, keep_data=options.keep_data, say=say)
+        report = destroy_testnet(folder, keep_data=options.keep_data, abandon=options.abandon, say=say)
     if options.json:
         import msgspec
 
@@ -41,6 +42,8 @@ def main(argv: list[str]) -> int:
     if not what.there:
         print(f"there is no testnet {report.testnet}; nothing was done")
         return OK
+    for sentence in dict.fromkeys(report.abandoned.values()):
+        print(f"given up, with what is left there: {sentence}")
     kept = f"; its data and {report.kept} stay for the next `up`" if report.kept else ""
     print(f"testnet {report.testnet} is gone, {len(report.stopped)} nodes ran{kept}; {report.seconds:.2f} s")
     return OK
@@ -61,5 +64,6 @@ def _options(argv: list[str]) -> argparse.Namespace:
     command.add_argument("-i", "--inventory", type=Path, help="Ansible inventory (default: inventories/local.yml)")
     command.add_argument("--yes", action="store_true", help="do not ask")
     command.add_argument("--keep-data", action="store_true", help="leave the nodes' data, and the folder with its keys")
+    command.add_argument("--abandon", action="store_true", help="do not keep the folder for hosts that do not answer")
     command.add_argument("--json", action="store_true", help="print one JSON document")
     return command.parse_args(argv)

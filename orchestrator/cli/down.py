@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator.cli.exit_codes import OK
 from orchestrator.cli.parsing import parser
+from orchestrator.cli.telling import Teller
 
 EXAMPLES = """  stratosctl down
   stratosctl down -i inventories/demo.yml --purge
@@ -19,7 +20,8 @@ def main(argv: list[str]) -> int:
     from orchestrator.testnet.locate import locate  # after parsing: --help must be quick
     from orchestrator.testnet.lowering import lower_testnet
 
-    report = lower_testnet(locate(options.inventory), purge=options.purge)
+    with Teller(wanted=not options.json) as say:
+        report = lower_testnet(locate(options.inventory), purge=options.purge, say=say)
     if options.json:
         import msgspec
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from orchestrator.cli.exit_codes import OK, VERDICT_FAILED
 from orchestrator.cli.parsing import parser, whole_number
+from orchestrator.cli.telling import Teller
 
 EXAMPLES = """  stratosctl image build
   stratosctl image build --tag next --sbom sbom.json
@@ -22,10 +22,7 @@ def main(argv: list[str]) -> int:
     """Run the command; the exit code."""
     options = _options(argv)
     commands = {"build": _build, "save": _save, "load": _load, "list": _list, "check": _check}
-    try:
-        return commands[options.action](options)
-    finally:
-        _say("")  # what is printed next begins on an empty line
+    return commands[options.action](options)
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -34,12 +31,12 @@ def _build(options: argparse.Namespace) -> int:
     from orchestrator.image.names import full_name
 
     image = full_name(options.tag)
-    report = build_image(
-        engine(), image=image, base=options.base, rules_up_to=options.rules_up_to, sbom=options.sbom, say=_say
-    )
+    with Teller(wanted=not options.json) as say:
+        report = build_image(
+            engine(), image=image, base=options.base, rules_up_to=options.rules_up_to, sbom=options.sbom, say=say
+        )
     if options.json:
         return _json(report)
-    _say("")
     if report.changed:
         print(f"built {report.image} ({report.size_bytes / 1e6:.0f} MB) on {report.base}, version {report.version}")
     else:
@@ -53,10 +50,10 @@ def _save(options: argparse.Namespace) -> int:
     from orchestrator.image.names import full_name
 
     image = full_name(options.tag)
-    size = save_image(engine(), image, options.output, say=_say)
+    with Teller(wanted=not options.json) as say:
+        size = save_image(engine(), image, options.output, say=say)
     if options.json:
         return _json({"image": image, "file": str(options.output), "size_bytes": size})
-    _say("")
     print(f"saved {image} to {options.output} ({size / 1e6:.0f} MB)")
     return OK
 
@@ -65,10 +62,10 @@ def _load(options: argparse.Namespace) -> int:
     from orchestrator.image.carry import load_images
     from orchestrator.image.engine import engine
 
-    images = load_images(engine(), options.file, say=_say)
+    with Teller(wanted=not options.json) as say:
+        images = load_images(engine(), options.file, say=say)
     if options.json:
         return _json({"file": str(options.file), "images": images})
-    _say("")
     print(f"loaded {', '.join(images) or 'an image without a name'}")
     return OK
 
@@ -152,14 +149,3 @@ def _json(document: Any) -> int:
 
     print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
     return OK
-
-
-def _say(text: str) -> None:
-    """One line that the next replaces at a terminal; elsewhere the lines that open a stage."""
-    if sys.stderr.isatty():
-        import shutil  # only at a terminal
-
-        room = shutil.get_terminal_size().columns - 1
-        print(f"\r\x1b[K{text[:room]}", end="", file=sys.stderr, flush=True)
-    elif text and not text.startswith(("mmdebstrap:", "Step ")):
-        print(f"stratosctl: {text}", file=sys.stderr, flush=True)

@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
         disk=options.disk,
         runtime=options.runtime,
         wallet=options.wallet,
+        stake_wei=int(options.stake or 0),
         measure=options.measure,
     )
     with Teller(wanted=not options.json) as say:
@@ -61,15 +62,19 @@ def main(argv: list[str]) -> int:
     print(
         f"next: stratosctl status -i {inventory}    stratosctl rewards -i {inventory}    stratosctl logs -f -i {inventory}"
     )
+    if report.role == "validator":
+        leave = f"undelegate {report.node} {report.stake_wei}wei"
+        then = "when it votes no more"
+    else:
+        leave, then = f"unbond {report.node}", "when the cooling-off has passed"
     print(
-        f"to leave: stratosctl tx unbond {report.node} --from {report.node} -i {inventory}, and `stratosctl down -i {inventory}` "
-        "when the cooling-off has passed"
+        f"to leave: stratosctl tx {leave} --from {report.node} -i {inventory}, and `stratosctl down -i {inventory}` {then}"
     )
     return code
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
-    from orchestrator.cli.ticket import coordinator_key
+    from orchestrator.cli.ticket import coordinator_key, grant
 
     command = parser("join", "Take part with one node in a network that others run.", examples=EXAMPLES)
     command.add_argument("ticket", help="the ticket, its file, or - for standard input")
@@ -98,6 +103,12 @@ def _options(argv: list[str]) -> argparse.Namespace:
     )
     command.add_argument(
         "--wallet", type=Path, metavar="FILE", help="key file of the owner's wallet (default: a new one)"
+    )
+    command.add_argument(
+        "--stake",
+        type=grant,
+        metavar="STOS",
+        help="what a validator stakes (default: what the ticket grants, else as the genesis's smallest)",
     )
     command.add_argument("--measure", action="store_true", help="measure the machine also for a trial by process")
     command.add_argument("--json", action="store_true", help="print one JSON document")

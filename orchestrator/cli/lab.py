@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator.cli.exit_codes import OK
 from orchestrator.cli.parsing import CommandParser, parser, whole_number
+from orchestrator.cli.telling import Teller
 
 if TYPE_CHECKING:
     from orchestrator.lab.lab import LabState
@@ -38,7 +39,7 @@ def _create(options: argparse.Namespace) -> int:
     from orchestrator.cli.termination import sigterm_interrupts
     from orchestrator.lab.lab import create
 
-    with sigterm_interrupts():
+    with sigterm_interrupts(), Teller(wanted=not options.json) as say:
         done = create(
             options.name,
             machines=options.machines,
@@ -46,7 +47,7 @@ def _create(options: argparse.Namespace) -> int:
             cpus=options.cpus,
             seed_image=options.seed_image,
             prepared=options.prepared,
-            say=_say if not options.json else _nothing,
+            say=say,
         )
     if options.json:
         return _print_json(done)
@@ -156,14 +157,6 @@ def _print_json(record: Any) -> int:
 
     print(msgspec.json.format(msgspec.json.encode(record), indent=2).decode())
     return OK
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _nothing(_text: str) -> None:
-    """The progress of a command whose output is for a program."""
 
 
 def memory(text: str) -> int:

@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     ),
     "Fleet": (
         Command("inventory", "inventory", "check an inventory: every mistake at once, nothing touched"),
+        Command("node", "node", "start, stop, kill, pause, unpause single nodes, or say what they use"),
         Command("upgrade", "upgrade", "give every node another image, batch by batch; --rollback"),
         Command("ssh", "ssh", "log in to the machine of a node"),
         Command("exec", "exec", "run a command where nodes run"),

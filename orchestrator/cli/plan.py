@@ -22,13 +22,16 @@ def main(argv: list[str]) -> int:
         return OK
     from orchestrator.testnet.locate import default_inventory  # after parsing: --help must be quick
     from orchestrator.testnet.planning import plan_testnet
+    from orchestrator.testnet.preview import preview
 
     planned = plan_testnet(options.inventory or default_inventory())
     plan = planned.outcome.plan
+    hosts = preview(planned)
     if options.json:
         import msgspec
 
-        document = {"plan": plan, "differences": planned.difference.nodes, "folder": str(planned.folder.path)}
+        document = {"plan": plan, "differences": planned.difference.nodes, "hosts": hosts}
+        document["folder"] = str(planned.folder.path)
         print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
         return OK
     from orchestrator.cli.tables import aligned
@@ -39,7 +42,7 @@ def main(argv: list[str]) -> int:
     rows = [("NODE", "ROLE", "HOST", "PORTS", "STOS LOCKED", "IDENTITY", "CHANGE")]
     for node in plan.nodes:
         ports = node.config.ports
-        listed = "/".join(str(port) for port in (ports.p2p, ports.http, ports.bulk) if port)
+        listed = "/".join(str(port) for port in (ports.p2p, ports.http, ports.bulk, ports.metrics) if port)
         change = kinds[node.name]
         text = change.kind + (f": {'; '.join(change.reasons)}" if change.kind == "changed" else "")
         locked = (node.stake_wei or node.deposit_wei) // 10**18
@@ -49,6 +52,11 @@ def main(argv: list[str]) -> int:
     print(aligned(rows))
     if fresh:
         print("keys and ports are an example; `up` makes the real ones")
+    for host in hosts:
+        done = [*host.reasons]
+        done += [f"starts {', '.join(host.starts)}"] if host.starts else []
+        done += [f"restarts {', '.join(host.restarts)}"] if host.restarts else []
+        print(f"{host.host}: {host.change}" + (f"; {'; '.join(done)}" if done else ""))
     counts = {kind: len(planned.difference.names(kind)) for kind in ("added", "changed", "removed", "unchanged")}
     print(", ".join(f"{count} {kind}" for kind, count in counts.items() if count))
     for warning in plan.warnings:

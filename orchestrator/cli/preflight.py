@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.exit_codes import OK, VERDICT_FAILED
 from orchestrator.cli.parsing import parser
+from orchestrator.cli.telling import Teller
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def main(argv: list[str]) -> int:
     options = _options(argv)
     from orchestrator.preflight.run import preflight  # after parsing: --help must be quick
     from orchestrator.testnet.folder import TestnetFolder, testnets_root
-    from orchestrator.testnet.locate import CACHE_FOLDER, default_inventory
+    from orchestrator.testnet.locate import default_inventory
+    from orchestrator.topology.inventory import CACHE_FOLDER
     from orchestrator.topology.topology import read_topology
 
     root = testnets_root()
@@ -39,14 +40,15 @@ def main(argv: list[str]) -> int:
         raise BadInput(f"{topology.source} has no host {unknown[0]!r}; it has {', '.join(sorted(names))}")
     folder = TestnetFolder(root / topology.name)
     plan = folder.plan()
-    report = preflight(
-        topology,
-        say=_say,
-        quick=options.quick,
-        limit=options.limit,
-        known=plan.ports if plan is not None else None,
-        folder=str(folder.path) if topology.runtime == "process" else "/var/lib/stratos",
-    )
+    with Teller(wanted=not options.json) as say:
+        report = preflight(
+            topology,
+            say=say,
+            quick=options.quick,
+            limit=options.limit,
+            known=plan.ports if plan is not None else None,
+            folder=str(folder.path) if topology.runtime == "process" else "/var/lib/stratos",
+        )
     if options.json:
         import msgspec
 
@@ -70,10 +72,6 @@ def _show(report: PreflightReport) -> None:
     verdict = f"fails on {', '.join(failed)}" if failed else report.verdict
     count = len(report.machines)
     print(f"preflight of {count} machine{'s' if count != 1 else ''}{scaled}: {verdict}; {report.seconds:.1f} s")
-
-
-def _say(text: str) -> None:
-    print(f"preflight: {text}", file=sys.stderr)
 
 
 def _options(argv: list[str]) -> argparse.Namespace:

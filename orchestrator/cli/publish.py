@@ -22,8 +22,8 @@ def main(argv: list[str]) -> int:
     options = _options(argv)
     from orchestrator.publishing.publication import publish  # after parsing: --help must be quick
     from orchestrator.testnet.folder import testnets_root
-    from orchestrator.testnet.locate import CACHE_FOLDER, default_inventory, locate
-    from orchestrator.topology.inventory import load_inventory
+    from orchestrator.testnet.locate import default_inventory, locate
+    from orchestrator.topology.inventory import CACHE_FOLDER, load_inventory
 
     inventory = options.inventory or default_inventory()
     raw = load_inventory(inventory, cache=testnets_root() / CACHE_FOLDER)

@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.cli import exit_codes
 from orchestrator.cli.parsing import parser, whole_number
+from orchestrator.cli.telling import Teller
 from orchestrator.errors import BadInput
 from stratos.sim.judging import Outcome
 from stratos.sim.mutations import MUTATIONS
@@ -90,22 +91,14 @@ def _run_one(options: argparse.Namespace) -> Outcome:
 
 def _run_many(options: argparse.Namespace, began: float) -> list[Outcome]:
     outcomes = []
-    shows_progress = sys.stderr.isatty()
-    for outcome in run_seeds(
-        options.world, first=options.first, count=options.seeds, jobs=options.jobs, mutation=options.mutation
-    ):
-        outcomes.append(outcome)
-        if shows_progress:
+    with Teller(wanted=sys.stderr.isatty()) as say:  # elsewhere a count every second would be noise
+        for outcome in run_seeds(
+            options.world, first=options.first, count=options.seeds, jobs=options.jobs, mutation=options.mutation
+        ):
+            outcomes.append(outcome)
             failed = sum(not known.ok for known in outcomes)
             elapsed = time.monotonic() - began
-            print(
-                f"\r{len(outcomes)} of {options.seeds} seeds, {failed} failed, {elapsed:.0f} s",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
-    if shows_progress:
-        print(file=sys.stderr)
+            say(f"{len(outcomes)} of {options.seeds} seeds, {failed} failed, {elapsed:.0f} s")
     return outcomes
 
 

@@ -34,7 +34,8 @@ class Teller:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def __call__(self, text: str) -> None:
-        """Say where things are."""
+        """Say where things are. Part of it may come from a machine or a server of others, whose bytes are not for the terminal."""
+        text = "".join(letter if letter.isprintable() else " " for letter in text)
         if not self._wanted or text == self._last:
             return
         now = time.monotonic()

@@ -22,6 +22,7 @@ _MOST_WORKERS = 4
 _EXAMPLES = """\
   stratosctl test                           what every change must pass
   stratosctl test --all                     with the docker, molecule, slow and net groups
+  stratosctl test --ci                      of those groups, the few that every change must pass too
   stratosctl test tests/unit -k bech32 -x   arguments of pytest
 """
 
@@ -30,6 +31,9 @@ def main(argv: list[str]) -> int:
     """Install what testing needs, then become pytest."""
     options_of = parser("test", "Run the tests of this checkout with pytest.", examples=_EXAMPLES)
     options_of.add_argument("--all", action="store_true", help=f"run the groups {', '.join(NOT_BY_DEFAULT)} too")
+    options_of.add_argument(
+        "--ci", action="store_true", help="of those groups, only what every change must pass too (marker ci)"
+    )
     options_of.add_argument("--setup-only", action="store_true", help="install the test and lint packages and stop")
     options, passed_on = options_of.parse_known_args(argv)
     if not bootstrap.development_is_ready(_ROOT):
@@ -39,6 +43,8 @@ def main(argv: list[str]) -> int:
             raise EnvironmentFault(str(error)) from error
     if options.setup_only:
         return exit_codes.OK
+    if options.ci:
+        return _become_pytest(["-m", "ci", "-n", "0", *passed_on])  # one after the other: each wants the whole machine
     arguments = pytest_arguments(passed_on, everything=options.all)
     return _become_pytest(arguments)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = """  stratosctl ticket create --role resource --tier 1 --expires 7d
   stratosctl ticket create -i inventories/fleet.yml --role meta --expires 24h -o alice.ticket
   stratosctl ticket create --role resource --uses 20 --public-files https://testnet.example.org/net
+  stratosctl ticket create --role validator --grant 50000    stakes what the faucet pays, less fees
   stratosctl ticket show alice.ticket
 
 The participant runs `stratosctl join TICKET`. Whoever has the ticket can use it: send it to one person.
@@ -193,7 +194,10 @@ def _options(argv: list[str]) -> argparse.Namespace:
     )
     create.add_argument("--uses", type=whole_number(1, 10_000), default=1, help="how many nodes may join (default: 1)")
     create.add_argument(
-        "--grant", type=grant, metavar="STOS", help="what the faucet pays each node (default: deposit and fees)"
+        "--grant",
+        type=grant,
+        metavar="STOS",
+        help="what the faucet pays each node (default: deposit and fees; nothing for a validator, which then brings its stake)",
     )
     create.add_argument("--public-files", type=public_url, metavar="URL", help="where `publish` files are served")
     create.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there, readable by you only")

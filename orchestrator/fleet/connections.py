@@ -28,6 +28,7 @@ from orchestrator.fleet.failures import (
     failure_of,
     sudo_failure,
     timed_out,
+    too_long,
 )
 from orchestrator.fleet.ssh_route import SshTarget, label, prepare
 from orchestrator.fleet.sudo_passwords import password_of
@@ -43,7 +44,13 @@ GRACE_SECONDS = 2.0
 CLOSE_SECONDS = 5.0
 SESSIONS = 8
 SESSION_SECONDS = 10.0
+LONGEST_ANSWER_BYTES = 80 * 1024 * 1024
+"""What a command may write on either output: the longest log that is asked for, and more. A machine is not trusted with our memory."""
 _CHUNK = 1 << 16
+
+
+class _TooLong(Exception):
+    """The machine writes more than anybody asked for."""
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -254,6 +261,8 @@ def _run_there(
             return channel.recv_exit_status(), out, err
         except TimeoutError as error:  # others may be using the connection: it stays
             raise HostFailed(timed_out(label(machine), command, timeout)) from error
+        except _TooLong as error:
+            raise HostFailed(too_long(label(machine), command, LONGEST_ANSWER_BYTES)) from error
         except Exception as error:
             give_up(machine, connection)
             raise HostFailed(failure_of(error, _way(machine, connection, timeout))) from error
@@ -290,13 +299,13 @@ def _way(machine: SshTarget, connection: fabric.Connection, seconds: float) -> W
 
 
 def _talk(channel: paramiko.Channel, stdin: bytes, deadline: float) -> tuple[bytes, bytes]:
-    """Send stdin, read both outputs to their ends; raises TimeoutError at the deadline."""
+    """Send stdin, read both outputs to their ends; raises TimeoutError at the deadline, _TooLong for too much on stdout."""
     err = bytearray()
 
     def drain_stderr() -> None:
         try:
             while chunk := channel.recv_stderr(_CHUNK):
-                err.extend(chunk)
+                err.extend(chunk[: LONGEST_ANSWER_BYTES - len(err)])
         except (OSError, TimeoutError):
             pass  # the channel was closed at the deadline
 
@@ -322,6 +331,8 @@ def _talk(channel: paramiko.Channel, stdin: bytes, deadline: float) -> tuple[byt
         if not chunk:
             break
         out.extend(chunk)
+        if len(out) > LONGEST_ANSWER_BYTES:
+            raise _TooLong
     for helper in helpers:
         helper.join(max(0.0, deadline - time.monotonic()))
     return bytes(out), bytes(err)

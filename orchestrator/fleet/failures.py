@@ -143,6 +143,16 @@ def timed_out(machine: str, command: str, seconds: float) -> Failure:
     )
 
 
+def too_long(machine: str, command: str, most_bytes: int) -> Failure:
+    """The machine answers more than is read of any answer."""
+    return Failure(
+        machine=machine,
+        kind=BROKEN,
+        reason=f"`{_short(command)}` wrote more than {most_bytes >> 20} MiB",
+        fix="have it write less, or look at what is in the way there",
+    )
+
+
 def sudo_failure(machine: str, user: str, said: str) -> Failure | None:
     """What sudo's words on stderr mean; None when they are no refusal."""
     last = next((line for line in reversed(said.splitlines()) if line.strip()), "").strip()

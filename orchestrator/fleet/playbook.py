@@ -48,29 +48,36 @@ def run_playbook(
 ) -> PlaybookRun:
     """Run `playbooks/NAME` on the hosts in `limit`; raises EnvironmentFault when it could not even begin.
 
-    `work` is a folder for ansible-runner's own files (mode 0700); secrets in `extra` go through a file in it.
+    `work` is a folder for ansible-runner's own files (mode 0700). `extra` stands in the command line of ansible-playbook, so
+    it holds names of files with secrets and never secrets. Nothing of an earlier run is taken along: ansible-runner would
+    read the variables and options of the first run from `env` for ever.
     """
     import ansible_runner  # 150 ms, only when a playbook runs
 
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shutil.rmtree(work / "artifacts", ignore_errors=True)
+    for earlier in ("artifacts", "env"):
+        shutil.rmtree(work / earlier, ignore_errors=True)
     events = _Events(say, frozenset(wanted))
     arguments = ["--limit", ",".join(("localhost", *limit))]
     if tags:
         arguments += ["--tags", ",".join(tags)]
     if check:
         arguments.append("--check")
-    runner = ansible_runner.interface.run(  # type: ignore[no-untyped-call]  # it carries no types
-        private_data_dir=str(work),
-        playbook=str(PLAYBOOKS / name),
-        inventory=str(inventory.resolve()),
-        extravars=dict(extra),
-        cmdline=" ".join(arguments),
-        envvars=_environment(),
-        event_handler=events.take,
-        quiet=True,
-        settings={"suppress_env_files": True},
-    )
+    try:
+        runner = ansible_runner.interface.run(  # type: ignore[no-untyped-call]  # it carries no types
+            private_data_dir=str(work),
+            playbook=str(PLAYBOOKS / name),
+            inventory=str(inventory.resolve()),
+            extravars=dict(extra),
+            cmdline=" ".join(arguments),
+            envvars=_environment(),
+            event_handler=events.take,
+            quiet=True,
+            suppress_env_files=True,
+        )
+    finally:
+        for record in (work / "artifacts").glob("*/command"):
+            record.unlink()  # it holds the whole environment of the operator's shell
     if runner.status in ("error", "canceled", "timeout") or (runner.rc not in (0, None) and not events.failed):
         raise EnvironmentFault(
             f"the playbook {name} could not run ({events.last_line or runner.status}); try it by hand: "

@@ -39,7 +39,9 @@ class Answers(Struct, frozen=True, kw_only=True):
     region: str
     tier: int
     disk: str
-    deposit_wei: int
+    deposit_wei: int = 0
+    stake_wei: int = 0
+    """Of a validator, which has no deposit."""
     ssh_key: str = ""
     hardware_factor: float = 1.0
     ready_seconds: int = 0
@@ -71,6 +73,7 @@ def fill(answers: Answers) -> str:
         tier=answers.tier,
         disk=answers.disk,
         deposit_stos=stos_text(answers.deposit_wei),
+        stake_stos=stos_text(answers.stake_wei),
         hardware_factor=answers.hardware_factor,
         ready_seconds=answers.ready_seconds,
     )

@@ -1,7 +1,8 @@
 """The coordinator's side of joining: a ticket made from what the testnet's folder says, signed with the coordinator's key.
 
-A ticket grants what the faucet shall pay for it: the deposit of its role and tier, and fees. Validators are not invited: they
-find each other by their configuration only, so one that its peers were not told of could never vote.
+A ticket grants what the faucet shall pay for it: the deposit of its role and tier, and fees. A validator's stake is its weight in
+every vote of the chain, so who pays it is never left to a default: its ticket grants what the coordinator says, or else nothing, and
+the participant's wallet stakes.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from orchestrator.errors import BadInput
+from orchestrator.joining.form import stos_text
 from orchestrator.plan.plan import NodePlan
 from orchestrator.testnet.folder import TestnetFolder
-from orchestrator.testnet.registration import FEES
+from orchestrator.testnet.registration import fees_wei
 from orchestrator.topology.topology import META_DEPOSIT_WEI
 from stratos.wire.genesis import Genesis, genesis_hash
 from stratos.wire.ticket import TICKET_VERSION, MetaSeed, Ticket, TicketBody, ValidatorSeed, sign_ticket
@@ -25,7 +27,7 @@ MOST_SECONDS = 366 * 86_400
 
 
 class TicketWish(Struct, frozen=True, kw_only=True):
-    """What a ticket shall allow. `grant_wei` None: deposit and fees; `uses`: how many nodes may join with it."""
+    """What a ticket shall allow. `grant_wei` None: deposit and fees, for a validator nothing; `uses`: how many nodes may join."""
 
     role: str
     tier: int = 0
@@ -49,16 +51,11 @@ def make_ticket(folder: TestnetFolder, wish: TicketWish, *, now_ms: int, ticket_
         raise BadInput(
             f"testnet {plan.name} has no coordinator's key yet; run `stratosctl up -i {plan.source}` once, which makes it"
         )
-    if wish.role == "validator":
-        raise BadInput(
-            "validators cannot be invited: they find each other by the inventory only; add the host to group validators and "
-            f"run `stratosctl up -i {plan.source}`, or invite a resource or meta node"
-        )
     if not 60 <= wish.expires_seconds <= MOST_SECONDS:
         raise BadInput(f"a ticket lasts from 60 seconds to 366 days, not {wish.expires_seconds} seconds")
     genesis = folder.need_genesis()
     key = ring.coordinator_key()
-    faucet = next((node.http for node in plan.nodes if node.config.faucet is not None), "")
+    payer = next((node for node in plan.nodes if node.config.faucet is not None), None)
     body = TicketBody(
         version=TICKET_VERSION,
         id=ticket_id,
@@ -67,7 +64,7 @@ def make_ticket(folder: TestnetFolder, wish: TicketWish, *, now_ms: int, ticket_
         role=wish.role,
         tier=_tier(wish, genesis),
         hardware_permille=max(1, round(1000 * wish.hardware_factor)),
-        grant_wei=str(_grant(wish, genesis, faucet=faucet)),
+        grant_wei=str(_grant(wish, genesis, payer)),
         uses=wish.uses,
         issued_ms=now_ms,
         expires_ms=now_ms + 1000 * wish.expires_seconds,
@@ -80,7 +77,7 @@ def make_ticket(folder: TestnetFolder, wish: TicketWish, *, now_ms: int, ticket_
             ValidatorSeed(node.name, _host_port(node), node.config.network_address, bytes.fromhex(node.public_key))
             for node in _seeds(plan.nodes, "validator")
         ),
-        faucet=faucet,
+        faucet=payer.http if payer is not None else "",
         public_files=wish.public_files,
         slice_transport=plan.nodes[0].config.slice_transport,
     )
@@ -88,10 +85,18 @@ def make_ticket(folder: TestnetFolder, wish: TicketWish, *, now_ms: int, ticket_
 
 
 def deposit_wei(role: str, tier: int, genesis: Genesis) -> int:
-    """What a node of this role and tier deposits."""
+    """What a node of this role and tier deposits; nothing for a validator, which stakes (`stake_wei`)."""
+    if role == "validator":
+        return 0
     if role == "meta":
         return max(META_DEPOSIT_WEI, int(genesis.ledger.register.min_deposit_wei))
     return int(genesis.meta.tier_wei[tier - 1])
+
+
+def stake_wei(grant_wei: int, genesis: Genesis) -> int:
+    """What an invited validator stakes: what its ticket grants beside fees, or as much as the smallest validator of the genesis."""
+    granted = grant_wei - fees_wei(genesis)
+    return granted if granted > 0 else min(int(one.stake_wei) for one in genesis.validators)
 
 
 def _tier(wish: TicketWish, genesis: Genesis) -> int:
@@ -106,13 +111,30 @@ def _tier(wish: TicketWish, genesis: Genesis) -> int:
     return tier
 
 
-def _grant(wish: TicketWish, genesis: Genesis, *, faucet: str) -> int:
-    if wish.grant_wei is not None:
-        return wish.grant_wei
-    if not faucet:
+def _grant(wish: TicketWish, genesis: Genesis, payer: NodePlan | None) -> int:
+    """What the faucet pays each node; raises BadInput for what it could never pay."""
+    if wish.grant_wei is None:
+        if payer is None or wish.role == "validator":
+            return 0
+        return deposit_wei(wish.role, _tier(wish, genesis), genesis) + fees_wei(genesis)
+    if not wish.grant_wei:
         return 0
-    fees = FEES * int(genesis.ledger.gas_price_wei)
-    return deposit_wei(wish.role, _tier(wish, genesis), genesis) + fees
+    faucet = payer.config.faucet if payer is not None else None
+    if faucet is None:
+        raise BadInput(f"no meta node serves a faucet that could pay {wish.grant_wei} wei; leave --grant away")
+    most = min(int(faucet.day_wei), int(faucet.total_wei))
+    if wish.grant_wei > most:
+        raise BadInput(
+            f"the faucet never pays {stos_text(wish.grant_wei)} STOS, its limit is {stos_text(most)}; grant less, or raise "
+            "stratos_faucet_day_stos and stratos_faucet_total_stos and run `up`"
+        )
+    least = int(genesis.ledger.staking.power_unit_wei) + fees_wei(genesis)
+    if wish.role == "validator" and wish.grant_wei < least:
+        raise BadInput(
+            f"{stos_text(wish.grant_wei)} STOS give a validator no vote; grant at least {stos_text(least)}, which is one unit of "
+            "voting weight and fees, or leave --grant away for one that brings its own stake"
+        )
+    return wish.grant_wei
 
 
 def _seeds(nodes: Iterable[NodePlan], role: str) -> list[NodePlan]:

@@ -19,7 +19,7 @@ from msgspec import Struct, structs
 from orchestrator.chain_api import ChainApi
 from orchestrator.errors import BadInput
 from orchestrator.joining import form
-from orchestrator.joining.issuing import deposit_wei
+from orchestrator.joining.issuing import deposit_wei, stake_wei
 from orchestrator.joining.measuring import measure_machine
 from orchestrator.joining.network import Fetch, fetch, find_network
 from orchestrator.joining.paying import ask_faucet
@@ -31,7 +31,7 @@ from orchestrator.testnet.journal import Journal
 from orchestrator.testnet.lock import hold_testnet
 from orchestrator.testnet.planning import topology_at
 from orchestrator.testnet.raising import Raising, UpReport
-from orchestrator.testnet.registration import FEES
+from orchestrator.testnet.registration import fees_wei
 from orchestrator.topology.topology import PROCESS, NodeSpec, Topology
 from stratos.crypto.keyfile import load_wallet_key
 from stratos.wire.genesis import genesis_hash
@@ -58,6 +58,8 @@ class JoinWish(Struct, frozen=True, kw_only=True):
     disk: str = "16 GiB"
     runtime: str = "machines"
     wallet: Path | None = None
+    stake_wei: int = 0
+    """Of a validator; 0: what the ticket grants, or as much as the smallest validator of the genesis."""
     measure: bool = False
     """Measure the machine also for a trial by process."""
 
@@ -77,6 +79,8 @@ class JoinReport(Struct, frozen=True, kw_only=True):
     active: bool
     changed: int
     paid_wei: int
+    stake_wei: int
+    """Of a validator; 0 for other roles."""
     seconds: float
     notes: tuple[str, ...]
 
@@ -195,6 +199,7 @@ class Joining:
             tier=body.tier,
             disk=wish.disk,
             deposit_wei=deposit_wei(body.role, body.tier, network.genesis),
+            stake_wei=self._stake(ticket, network),
             ssh_key=str(wish.ssh_key.resolve()) if wish.ssh_key is not None else "",
             hardware_factor=body.hardware_permille / 1000,
             ready_seconds=max(60, int(20 * blocks)),
@@ -202,6 +207,20 @@ class Joining:
         replace_file(output, form.fill(answers).encode())
         self.written += 1
         self.notes.append(f"wrote {output}")
+
+    def _stake(self, ticket: Ticket, network: OutsideNetwork) -> int:
+        """What a validator shall stake; raises BadInput for what gives no vote, and for other roles when asked for."""
+        asked, genesis = self.wish.stake_wei, network.genesis
+        if ticket.body.role != "validator":
+            if asked:
+                raise BadInput(f"a {ticket.body.role} node has no stake but a deposit; leave --stake away")
+            return 0
+        least = int(genesis.ledger.staking.power_unit_wei)
+        if asked and asked < least:
+            raise BadInput(
+                f"a stake of {asked} wei gives no vote; give --stake of at least {form.stos_text(least)} STOS"
+            )
+        return asked or stake_wei(int(ticket.body.grant_wei), genesis)
 
     def _address(self, seed: tuple[str, int]) -> str:
         """Where others reach the node: the host it is put on, or this machine as the seed sees it."""
@@ -244,19 +263,22 @@ class Joining:
     def _fund(
         self, ticket: Ticket, node: NodeSpec, secrets: NodeSecrets, network: OutsideNetwork, journal: Journal
     ) -> int:
-        """Let the faucet pay when deposit and fees are not there and the node is not registered yet; what it paid."""
+        """Let the faucet pay when deposit (or stake) and fees are not there and the node is not registered yet; what it paid."""
         body, owner = ticket.body, secrets.owner_key()
         api = ChainApi(network.endpoints)
         if api.registered_node(secrets.node_key().text, node.role) is not None:
             return 0
-        needed = (node.deposit_wei or node.stake_wei) + FEES * int(network.genesis.ledger.gas_price_wei)
+        needed = (node.deposit_wei or node.stake_wei) + fees_wei(network.genesis)
         balance = api.account(owner.text).balance_wei
         if balance >= needed:
             return 0
-        if not body.faucet or not int(body.grant_wei):
+        what = "stake" if node.role == "validator" else "deposit"
+        grant = int(body.grant_wei) if body.faucet else 0
+        if balance + grant < needed:
             raise BadInput(
-                f"the owner wallet {owner.text} has {form.stos_text(balance)} STOS, deposit and fees take {form.stos_text(needed)}, "
-                "and the ticket grants nothing; send the rest to it and run the same command again, or give --wallet FILE"
+                f"the owner wallet {owner.text} has {form.stos_text(balance)} STOS, {what} and fees take {form.stos_text(needed)}, "
+                f"and the ticket grants {form.stos_text(grant) if grant else 'nothing'}; send the rest to it and run the same "
+                f"command again, give --wallet FILE, or lower the {what} in the inventory"
             )
         self.say("asking the faucet")
         payment = ask_faucet(ticket, owner, deadline_seconds=FAUCET_SECONDS, say=self.say)
@@ -292,6 +314,7 @@ class Joining:
             active=found is not None and found.active,
             changed=report.changed + self.written + int(paid > 0),
             paid_wei=paid,
+            stake_wei=node.stake_wei,
             seconds=round(seconds, 3),
             notes=(*self.notes, *report.notes),
         )

@@ -14,7 +14,7 @@ import msgspec
 from blake3 import blake3
 
 from orchestrator.errors import PartialFailure
-from orchestrator.testnet.node_status import Answer, request
+from orchestrator.node_status import Answer, request
 from stratos.crypto.keys import WalletKey
 from stratos.wire.faucet import FAUCET_PATH, FaucetPayment, sign_faucet_request
 from stratos.wire.ticket import Ticket, dump_ticket

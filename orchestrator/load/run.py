@@ -79,7 +79,7 @@ def _from_hosts(
     from orchestrator.image.engine import engine
     from orchestrator.image.load_image import build_load_image
     from orchestrator.image.names import DIGEST_LABEL
-    from orchestrator.testnet.locate import CACHE_FOLDER
+    from orchestrator.topology.inventory import CACHE_FOLDER
 
     hosts = {host: machine for machine in machines for host in machine.hosts[:1]}
     files = run / "files"

@@ -1,6 +1,6 @@
 """Whom Prometheus scrapes: file_sd documents from a plan and its machines.
 
-Pure. One document lists the nodes (their HTTP port serves /metrics), one the machines (node exporter). The labels set here
+Pure. One document lists the nodes (where each serves /metrics), one the machines (node exporter). The labels set here
 are the ones all queries group by; nodes never export labels of these names, so nothing has to be renamed at a scrape.
 Prometheus watches the files, so one host more is one file written and no restart.
 """
@@ -13,7 +13,6 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.plan.plan import Plan
-from stratos.wire.config import split_endpoint
 
 EXPORTER_PORT = 9100
 NODE_LABELS = frozenset({"job", "instance", "testnet", "node", "role", "region", "machine"})
@@ -36,7 +35,7 @@ def node_targets(plan: Plan) -> list[dict[str, Any]]:
     """One file_sd group per node, in start order."""
     return [
         {
-            "targets": [join(split_endpoint(node.config.network_address)[0], node.config.ports.http)],
+            "targets": [join(*node.metrics_address)],
             "labels": {
                 "testnet": plan.name,
                 "node": node.name,

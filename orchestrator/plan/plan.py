@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, structs
 
 from orchestrator.errors import BadInput
 from orchestrator.plan.genesis import changed_settings, endpoint_of, genesis_names, make_genesis
@@ -58,8 +58,14 @@ class NodePlan(Struct, frozen=True, kw_only=True):
         return split_endpoint(self.config.network_address)[0], self.config.ports.http
 
     @property
+    def metrics_address(self) -> tuple[str, int]:
+        """(host, port) at which /metrics answers."""
+        ports = self.config.ports
+        return self.http_address[0], ports.metrics or ports.http
+
+    @property
     def http(self) -> str:
-        """The same as a URL."""
+        """Where its HTTP port answers, as a URL."""
         return http_url(self.config)
 
 
@@ -111,6 +117,8 @@ class ImageWish(Struct, frozen=True, kw_only=True):
     wanted: str
     previous: str = ""
     inventory: str = ""
+    resting: tuple[str, ...] = ()
+    """Nodes that the upgrade itself put into maintenance, and will take out again."""
 
 
 class OutsideNetwork(Struct, frozen=True):
@@ -384,12 +392,13 @@ def _config(
         all_left = bool(fresh) and not any(entry.name in present for entry in known)
         return fresh if known and all_left else tuple(present.get(entry.name, entry) for entry in known)
 
+    listening = ports.ports_of(node.name, node.role)
     return NodeConfig(
         name=node.name,
         role=node.role,
         network_address=entries[node.name].endpoint,
         listen=node.address if topology.runtime == PROCESS else EVERYWHERE,
-        ports=ports.ports_of(node.name, node.role),
+        ports=listening if topology.metrics_ports else structs.replace(listening, metrics=UNSET),
         peers=of(node.role, before.peers if before else None) if node.role != "resource" else (),
         validators=of("validator", before.validators if before else None) if node.role != "validator" else (),
         meta=of("meta", before.meta if before else None) if node.role == "resource" else (),

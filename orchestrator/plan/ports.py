@@ -1,7 +1,7 @@
 """Which ports a testnet listens on.
 
 Containers and machines have the public network's ports, plus ten for each further node of the role on the machine
-(protocol 8). Processes of one machine share it with everything else: blocks of 32 slots, ten ports a slot, one a node.
+(protocol 8); what is for operators only (metrics) has one of its own wherever HTTP is for everybody. Processes of one machine share it with everything else: blocks of 32 slots, ten ports a slot, one a node.
 
 Blocks lie below the ephemeral range, so that no outgoing connection of another program can sit on a planned port, and
 are chosen from a place that depends on the testnet's folder, so that testnets side by side rarely compare notes. What
@@ -14,7 +14,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from orchestrator.errors import EnvironmentFault
 from stratos.wire.config import Ports
@@ -25,8 +25,8 @@ BLOCK_PORTS = PORTS_PER_NODE * SLOTS_PER_BLOCK
 LOWEST_PORT = 10_000
 HIGHEST_PORT = 65_535
 PUBLIC_PORTS = {
-    "validator": Ports(p2p=26_656, http=1_317),
-    "meta": Ports(p2p=8_888, http=8_889),
+    "validator": Ports(p2p=26_656, http=1_317, metrics=26_660),
+    "meta": Ports(p2p=8_888, http=8_889, metrics=8_890),
     "resource": Ports(http=18_181, bulk=18_081),
 }
 
@@ -46,6 +46,7 @@ class PortMap(Struct, frozen=True):
                 p2p=public.p2p and public.p2p + more,
                 http=public.http + more,
                 bulk=public.bulk and public.bulk + more,
+                metrics=public.metrics + more if public.metrics else UNSET,
             )
         first = self.nodes[node]
         if role == "resource":

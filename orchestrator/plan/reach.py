@@ -1,8 +1,8 @@
 """Who may reach which port of a machine: the one place where that is decided; a role turns it into packet filter rules.
 
 Pure. What the protocol offers to everybody is public: p2p ports of validators and meta nodes, bulk ports of resource nodes,
-the REST of validators and meta nodes (the latter answers the faucet too), the public files. A resource node's HTTP and the machine's node
-exporter are numbers for whoever operates the testnet: monitor hosts and the controller.
+the REST of validators and meta nodes (the latter answers the faucet too), the public files. Metrics, a resource node's HTTP and the
+machine's node exporter are numbers for whoever operates the testnet: monitor hosts and the controller.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ class OpenPort(Struct, frozen=True):
 def ports_of(node: NodePlan) -> tuple[OpenPort, ...]:
     """The ports of one node, by its role."""
     ports = node.config.ports
+    wanted: tuple[tuple[int, str, str], ...]
     if node.role == "resource":
         wanted = ((ports.bulk, PUBLIC, "bulk"), (ports.http, OPERATORS, "http"))
     else:
-        wanted = ((ports.p2p, PUBLIC, "p2p"), (ports.http, PUBLIC, "http"))
+        wanted = ((ports.p2p, PUBLIC, "p2p"), (ports.http, PUBLIC, "http"), (ports.metrics or 0, OPERATORS, "metrics"))
     return tuple(OpenPort(port, reach, f"{node.name} {what}") for port, reach, what in wanted if port)
 
 

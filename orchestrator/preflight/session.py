@@ -247,7 +247,7 @@ class ProbeSession:
         channel: Any = self._pipe
         try:
             channel.settimeout(5)
-            while chunk := channel.recv_stderr(_BLOCK):
+            while len(heard) < ANSWER_BYTES and (chunk := channel.recv_stderr(_BLOCK)):
                 heard += chunk
         except OSError:
             pass  # what was said so far has to do

@@ -27,7 +27,7 @@ from orchestrator.audit.evidence import (
 )
 from orchestrator.audit.matching import Naming, label
 from orchestrator.errors import EnvironmentFault
-from orchestrator.testnet.node_status import request
+from orchestrator.node_status import request
 from stratos.client.errors import Refused
 from stratos.client.ledgerfile import ReceiptLine, read_ledger
 from stratos.client.records import ResourceEndpoint

@@ -40,6 +40,7 @@ class NodePorts(Struct, frozen=True, kw_only=True):
     p2p: int = 0
     http: int = 0
     bulk: int = 0
+    metrics: int = 0
 
 
 class NodeEntry(Struct, frozen=True, kw_only=True):

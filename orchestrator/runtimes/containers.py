@@ -11,11 +11,11 @@ import hashlib
 import io
 import re
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
-from docker.types import EndpointConfig, HostConfig, LogConfig, Mount, NetworkingConfig
+from docker.types import EndpointConfig, HostConfig, IPAMConfig, IPAMPool, LogConfig, Mount, NetworkingConfig
 from msgspec import Struct
 
 from orchestrator.plan.networks import DEFAULT_REGION, ContainerNetworks
@@ -45,7 +45,6 @@ PLACED_FILES = ("config.json", "genesis.json", "node.key", "wallet.key", "faucet
 EXIT_INPUT = 2
 """A node that ends so is not helped by starting it again."""
 GIVEN_UP_RESTARTS = 5
-_FILLED = "stratos-homes"
 _LOG_BYTES = "16m"
 _STATUS = re.compile(r"\((\d+)\)")
 
@@ -72,6 +71,16 @@ class ContainerWish(Struct, frozen=True, kw_only=True):
         return container_name(self.testnet, self.node.name)
 
     @property
+    def owner_labels(self) -> dict[str, str]:
+        """What its volume is labelled with."""
+        return {TESTNET_LABEL: self.testnet, GENESIS_LABEL: self.genesis, NODE_LABEL: self.node.name}
+
+    @property
+    def unwanted(self) -> tuple[str, ...]:
+        """Files that may have been placed once and are not wanted any more."""
+        return tuple(name for name in PLACED_FILES if name not in self.files)
+
+    @property
     def digest(self) -> str:
         """What it takes to be current: everything it is made of, and its files. Networks of other regions can be joined
         while it runs, so they do not count."""
@@ -86,6 +95,19 @@ class ContainerWish(Struct, frozen=True, kw_only=True):
 def network_name(testnet: str, region: str) -> str:
     """The network of a region."""
     return f"stratos-{testnet}-{region or DEFAULT_REGION}"
+
+
+def network_creations(testnet: str, networks: ContainerNetworks, *, genesis: str) -> Iterator[dict[str, Any]]:
+    """The arguments of the SDK's `create_network`, one network per region."""
+    for region, subnet in networks.subnets.items():
+        pool = IPAMPool(subnet=subnet, gateway=networks.gateway(region))
+        yield {
+            "name": network_name(testnet, region),
+            "driver": "bridge",
+            "ipam": IPAMConfig(pool_configs=[pool]),
+            "check_duplicate": True,
+            "labels": {TESTNET_LABEL: testnet, GENESIS_LABEL: genesis, REGION_LABEL: region},
+        }
 
 
 def wish_for(
@@ -123,7 +145,7 @@ def creation(wish: ContainerWish) -> dict[str, Any]:
 
 def _made(wish: ContainerWish) -> dict[str, Any]:
     node = wish.node
-    labels = {TESTNET_LABEL: wish.testnet, GENESIS_LABEL: wish.genesis, NODE_LABEL: node.name}
+    labels = wish.owner_labels
     limits: dict[str, Any] = {}
     if node.cpus:
         limits["nano_cpus"] = round(node.cpus * 1e9)
@@ -132,7 +154,7 @@ def _made(wish: ContainerWish) -> dict[str, Any]:
     host = HostConfig(
         version=API_VERSION,
         network_mode=wish.network,
-        mounts=[_home(wish, CONTAINER_HOME)],
+        mounts=[home_mount(wish, CONTAINER_HOME)],
         tmpfs={"/tmp": f"rw,nosuid,nodev,noexec,size={TMP_BYTES}"},  # noqa: S108 - of the container
         read_only=True,
         cap_drop=["ALL"],
@@ -157,40 +179,9 @@ def _made(wish: ContainerWish) -> dict[str, Any]:
     }
 
 
-def _home(wish: ContainerWish, target: str) -> Mount:
+def home_mount(wish: ContainerWish, target: str) -> Mount:
     """The node's volume. It is filled by us: the engine need not look whether the image has something to put in."""
-    labels = {TESTNET_LABEL: wish.testnet, GENESIS_LABEL: wish.genesis, NODE_LABEL: wish.node.name}
-    return Mount(target=target, source=wish.name, type="volume", labels=labels, no_copy=True)
-
-
-def filler_name(testnet: str) -> str:
-    """The name of the container through which volumes are filled; no node's."""
-    return f"stratos-{testnet}.files"
-
-
-def filler(wishes: Sequence[ContainerWish]) -> dict[str, Any]:
-    """The arguments of `create_container` for one that has all these nodes' volumes and is never started."""
-    first = wishes[0]
-    return {
-        "image": first.image_id,
-        "command": ["true"],
-        "name": filler_name(first.testnet),
-        "labels": {TESTNET_LABEL: first.testnet, GENESIS_LABEL: first.genesis},
-        "host_config": HostConfig(
-            version=API_VERSION,
-            network_mode="none",
-            mounts=[_home(wish, f"/{_FILLED}/{wish.name}") for wish in wishes],
-        ),
-    }
-
-
-def packed_homes(wishes: Sequence[ContainerWish]) -> bytes:
-    """The nodes' files as the tar that is unpacked at / of `filler`; homes are of the node's user, mode 0700."""
-    content: dict[str, bytes | None] = {}
-    for wish in wishes:
-        content[f"{_FILLED}/{wish.name}"] = None
-        content |= {f"{_FILLED}/{wish.name}/{name}": data for name, data in wish.files.items()}
-    return packed(content)
+    return Mount(target=target, source=wish.name, type="volume", labels=wish.owner_labels, no_copy=True)
 
 
 def packed(files: Mapping[str, bytes | None]) -> bytes:

@@ -1,14 +1,9 @@
 """The container runtime: one container per node of one engine, through its API alone, so that the engine may be elsewhere.
 
-Nothing of this machine's disk is mounted: files go into the nodes' volumes through the API, before their containers start. All
-of them go at once, through one container that is never started: an engine mounts a container's file system, and starts a process that unpacks, for every
-archive that it is given, which for each node by itself cost as much as half its start. The homes in
-the testnet's folder are the record of what was placed. Each container is looked at before it is touched, and whatever concerns
+Nothing of this machine's disk is mounted: files go into the nodes' volumes through the API, all at once, before their containers are
+made. The homes in the testnet's folder are the record of what was placed. Each container is looked at before it is touched, and whatever concerns
 several nodes happens in parallel, because an engine takes its time for each. What stops a node says so in its exit code;
-a node that ends by itself is started again by the engine.
-
-What belongs to this testnet says so in two labels: its name and its genesis. An engine may hold another testnet of the same name, made from
-another folder or left behind by a folder that was deleted by hand: that one is never touched, and `start` refuses to mix with it.
+a node that ends by itself is started again by the engine. What the engine holds and whose it is, `holdings.py` knows.
 
 `finish` removes containers and networks and keeps the volumes; the last log of each node is kept in its home in the folder.
 """
@@ -16,33 +11,28 @@ another folder or left behind by a folder that was deleted by hand: that one is 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import IPAMConfig, IPAMPool
+from docker.errors import NotFound
 
 from orchestrator.errors import EnvironmentFault
-from orchestrator.image.engine import engine, reason
+from orchestrator.node_status import node_status
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes import containers
 from orchestrator.runtimes.containers import ContainerWish
+from orchestrator.runtimes.holdings import AT_ONCE, Holdings
+from orchestrator.runtimes.kept_log import keep_log, kept_log
 from orchestrator.runtimes.placing import place_homes
 from orchestrator.runtimes.protocol import NodeFiles, NodeState
-from orchestrator.runtimes.shaping import limit_bandwidth
-from orchestrator.runtimes.units import CONTAINER_HOME
+from orchestrator.runtimes.shaping import BANDWIDTH_FILE, limit_new_cables
 from orchestrator.runtimes.usage import LOOK, Usage, usage_from_engine, usage_from_inside
-from orchestrator.testnet.node_status import node_status
+from orchestrator.runtimes.volumes import filled, flag_command, remove_files, set_flag
 
-AT_ONCE = 16
-KEPT_LOG = "node.log"
-KEPT_LOG_BYTES = 16 * 1024 * 1024
+LONGEST_OUTPUT_BYTES = 64 * 1024 * 1024
 SERVING_SECONDS = 1.0
-T = TypeVar("T")
 
 
 class DockerRuntime:
@@ -56,9 +46,7 @@ class DockerRuntime:
         self.say = say
         self.quarantine: dict[str, str] = {}
         self._nodes = {node.name: node for node in plan.operated}
-        self._connected: Any = None
-        self._images: dict[str, str] = {}
-        self._genesis_digest: str | None = None
+        self._held = Holdings(plan.name, folder, say=say)
         self._details: dict[str, Mapping[str, Any]] = {}
 
     # -- files
@@ -67,35 +55,25 @@ class DockerRuntime:
         """The record of a node's home on this machine."""
         return self.folder / "nodes" / name
 
-    def prepare(self) -> None:
+    def prepare(self, nodes: Iterable[NodeFiles]) -> None:
         """Find or build every image."""
         for node in self._nodes.values():
-            self._image_id(node)
+            self._held.image_id(node.image)
 
     def place(self, nodes: Iterable[NodeFiles]) -> frozenset[str]:
         """Record the files; they reach a node's volume before it starts."""
         return place_homes(self.folder / "nodes", nodes)
 
     def mark(self, name: str, flag: str, *, on: bool) -> bool:
-        """Make or remove an empty file in the node's volume."""
-        listed = self._listed().get(name)
-        if listed is None:
-            return False
-        with self._told(name, "mark"):
-            try:
-                self._api.get_archive(listed["Id"], f"{CONTAINER_HOME}/{flag}")
-                there = True
-            except NotFound:
-                there = False
-            if there == on:
-                return False
-            if on:
-                self._api.put_archive(listed["Id"], CONTAINER_HOME, containers.packed({flag: b""}))
-                return True
-        code, said = self.execute(name, ["rm", "-f", f"{CONTAINER_HOME}/{flag}"])
+        """Make or remove an empty file in the node's volume, which is there once the node was started."""
+        listed = self._held.listed().get(name)
+        if listed is None or listed["State"] != "running":
+            wish = self._wish(self._nodes[name])
+            return wish.name in self._held.volumes() and set_flag(self._held, wish, flag, on=on)
+        code, said = self.execute(name, flag_command(flag, on=on))
         if code != 0:
-            raise EnvironmentFault(f"{name}: {flag} could not be removed ({said.decode(errors='replace')[-200:]})")
-        return True
+            raise EnvironmentFault(f"{name}: {flag} could not be changed ({said.decode(errors='replace')[-200:]})")
+        return said.strip() == b"1"
 
     # -- containers
 
@@ -106,119 +84,121 @@ class DockerRuntime:
         if not names:
             return frozenset()
         for name in names:
-            self._image_id(self._nodes[name])  # built or refused before anything is touched
-        self._refuse_strangers()
-        self._make_networks()
-        listed = self._listed()
-        wishes = {name: self._wish(self._nodes[name]) for name in names}
-        fresh = [wish for name, wish in wishes.items() if not _made_as(wish, listed.get(name))]
-        with ThreadPoolExecutor(min(AT_ONCE, len(names))) as pool:
-            filler = self._fill_volumes(fresh) if fresh else ""
+            self._held.image_id(self._nodes[name].image)  # built or refused before anything is touched
+        self._held.refuse_strangers()
+        self._held.make_networks(self.plan.networks)
+        listed, volumes = self._held.listed(), self._held.volumes()
+        wishes = [self._wish(self._nodes[name]) for name in names]
+        fresh = [wish for wish in wishes if not _was_started(wish, listed.get(wish.node.name))]
+        with ThreadPoolExecutor(min(AT_ONCE, len(names))) as pool, filled(self._held, fresh):
             starting = [
-                pool.submit(self._start_one, wish, listed.get(name), int(timeout_seconds))
-                for name, wish in wishes.items()
+                pool.submit(self._start_one, wish, listed.get(wish.node.name), volumes, int(timeout_seconds))
+                for wish in wishes
             ]
-            dropping = pool.submit(self._drop, filler) if filler else None
             if meanwhile is not None:
                 meanwhile()
-            started = {
-                name: container for name, one in zip(names, starting, strict=True) if (container := one.result())
-            }
-            if dropping is not None:
-                dropping.result()
-        self._limit(started)
-        return frozenset(started)
+            started = frozenset(name for name, one in zip(names, starting, strict=True) if one.result())
+        return started | self._limit(names)
 
     def stop(self, names: Sequence[str], *, timeout_seconds: float = 30.0) -> frozenset[str]:
         """Stop these nodes; names of those that ran."""
-        return self._end(names, lambda container: self._api.stop(container, timeout=int(timeout_seconds)), "stop")
+        return self._end(names, lambda container: self._held.api.stop(container, timeout=int(timeout_seconds)), "stop")
 
     def kill(self, names: Sequence[str], *, timeout_seconds: float = 30.0) -> frozenset[str]:
         """SIGKILL these nodes and wait until they are gone; names of those that ran."""
 
         def end(container: str) -> None:
-            self._api.kill(container)
-            self._api.wait(container, timeout=timeout_seconds)
+            self._held.api.kill(container)
+            self._held.api.wait(container, timeout=timeout_seconds)
 
         return self._end(names, end, "kill")
 
     def pause(self, names: Sequence[str]) -> frozenset[str]:
         """Freeze these nodes where they are; names of those that were not frozen."""
-        return self._each(names, ("running",), self._api.pause, "pause")
+        return self._each(names, ("running",), self._held.api.pause, "pause")
 
     def unpause(self, names: Sequence[str]) -> frozenset[str]:
         """Let frozen nodes go on; names of those that were frozen."""
-        return self._each(names, ("paused",), self._api.unpause, "unpause")
+        return self._each(names, ("paused",), self._held.api.unpause, "unpause")
 
     def execute(self, name: str, command: Sequence[str]) -> tuple[int, bytes]:
         """Run a command in a node's container as the node's user: (exit code, its output and errors)."""
         container = self._running(name)
-        with self._told(name, "execute a command in"):
-            made = self._api.exec_create(container, list(command))
-            stream = self._api.exec_start(made["Id"], stream=True)
-            output = b"".join(stream)
+        with self._held.told(name, "execute a command in"):
+            made = self._held.api.exec_create(container, list(command))
+            stream = self._held.api.exec_start(made["Id"], stream=True)
+            output = bytearray()
+            for chunk in stream:
+                output += chunk
+                if len(output) > LONGEST_OUTPUT_BYTES:
+                    break
             with contextlib.suppress(OSError):
-                stream.close()  # the connection is of no further use to the SDK, which would not close it
-            return int(self._api.exec_inspect(made["Id"])["ExitCode"]), output
+                stream.close()
+            stream._response.close()  # which the SDK leaves to the garbage collector
+            if len(output) > LONGEST_OUTPUT_BYTES:
+                raise EnvironmentFault(
+                    f"{name}: `{' '.join(command)[:100]}` writes more than {LONGEST_OUTPUT_BYTES >> 20} MiB; have it write less"
+                )
+            return int(self._held.api.exec_inspect(made["Id"])["ExitCode"]), bytes(output)
 
     def usage(self, names: Sequence[str]) -> dict[str, Usage]:
         """What these nodes use, of those that run and about which there are figures."""
-        listed = self._listed()
+        listed = self._held.listed()
         running = [name for name in names if name in listed and listed[name]["State"] in ("running", "paused")]
 
         def look(name: str) -> Usage | None:
-            with self._told(name, "measure"):
-                found = usage_from_engine(self._api.stats(listed[name]["Id"], stream=False))
+            with self._held.told(name, "measure"):
+                found = usage_from_engine(self._held.api.stats(listed[name]["Id"], stream=False))
             if found is None and listed[name]["State"] == "running":
                 found = usage_from_inside(self.execute(name, LOOK)[1].decode(errors="replace"))
             return found
 
-        return {name: found for name, found in self._parallel(running, look).items() if found is not None}
+        return {name: found for name, found in self._held.parallel(running, look).items() if found is not None}
 
-    def forget(self, names: Iterable[str]) -> None:
+    def forget(self, names: Iterable[str]) -> str:
         """Remove the containers of stopped nodes; their volumes stay, and so do their logs."""
-        listed = self._listed()
-        self._parallel([name for name in names if name in listed], lambda name: self._remove(name, listed[name]["Id"]))
+        listed = self._held.listed()
+        self._held.parallel(
+            [name for name in names if name in listed], lambda name: self._remove(name, listed[name]["Id"])
+        )
+        return "its volume is kept"
 
     def finish(self, *, timeout_seconds: float = 30.0) -> frozenset[str]:
         """Stop and remove every container of this testnet and its networks; names of the nodes that ran."""
-        listed = self._listed()
+        listed = self._held.listed()
         ran = {name for name, one in listed.items() if one["State"] in ("running", "paused", "restarting")}
 
         def end(name: str) -> None:
-            with self._told(name, "stop"):
+            with self._held.told(name, "stop"):
                 if name in ran:
-                    self._api.stop(listed[name]["Id"], timeout=int(timeout_seconds))
+                    self._held.api.stop(listed[name]["Id"], timeout=int(timeout_seconds))
             self._remove(name, listed[name]["Id"])
 
-        self._parallel(list(listed), end)
-        self._drop(containers.filler_name(self.plan.name))
-        for network in self._api.networks(filters=self._mine()):
-            with self._told(str(network["Name"]), "remove the network"), contextlib.suppress(NotFound):
-                self._api.remove_network(network["Id"])
+        self._held.parallel(list(listed), end)
+        self._held.remove_helpers()
+        self._held.remove_networks()
         return frozenset(ran)
 
     def purge(self) -> None:
         """Remove the volumes: everything the nodes know. Containers and networks are gone already."""
         self.finish()
-        with self._told("testnet " + self.plan.name, "remove the volumes of"):
-            for volume in self._api.volumes(filters=self._mine())["Volumes"] or ():
-                self._api.remove_volume(volume["Name"])
+        self._held.remove_volumes()
 
     # -- looking
 
     def status(self) -> Mapping[str, NodeState]:
         """Every node that is placed or has a container."""
-        listed = self._listed()
+        listed = self._held.listed()
+        for one in listed.values():
+            if one["State"] == "restarting":
+                self._details.pop(one["Id"], None)  # counts and times move: look again every time
         unseen = [one["Id"] for one in listed.values() if one["State"] in ("running", "paused", "restarting")]
         fresh = [container for container in unseen if container not in self._details]
-        for container, details in self._parallel(fresh, self._inspected).items():
+        for container, details in self._held.parallel(fresh, self._held.inspected).items():
             if details is not None:
                 self._details[container] = details
         states = {}
         for name, one in listed.items():
-            if one["State"] == "restarting":
-                self._details.pop(one["Id"], None)  # counts and times move: look again next time
             states[name] = containers.state_of(
                 name, one, self._details.get(one["Id"]), current=name in self._nodes and self._is_current(name, one)
             )
@@ -229,7 +209,7 @@ class DockerRuntime:
 
     def outdated(self, names: Iterable[str]) -> frozenset[str]:
         """Nodes that run in another container than is wanted."""
-        listed = self._listed()
+        listed = self._held.listed()
         return frozenset(
             name
             for name in names
@@ -244,17 +224,12 @@ class DockerRuntime:
 
     def read_log(self, name: str, *, since: float = 0.0) -> bytes:
         """What earlier containers of the node wrote, as far as it is kept, and what this one did."""
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since)).encode()
-        kept = b""
-        with contextlib.suppress(FileNotFoundError):
-            kept = (self.home(name) / KEPT_LOG).read_bytes()
-        if since:
-            kept = b"".join(line for line in kept.splitlines(keepends=True) if line[9:28] >= moment)
-        listed = self._listed().get(name)
+        kept = kept_log(self.home(name), since=since)
+        listed = self._held.listed().get(name)
         if listed is None:
             return kept
-        with self._told(name, "read the log of"):
-            return kept + bytes(self._api.logs(listed["Id"], since=since or None))
+        with self._held.told(name, "read the log of"):
+            return kept + bytes(self._held.api.logs(listed["Id"], since=since or None))
 
     def supervised(self) -> bool:
         """The engine starts nodes again that end by themselves."""
@@ -262,68 +237,52 @@ class DockerRuntime:
 
     def close(self) -> None:
         """Close the connection to the engine."""
-        if self._connected is not None:
-            self._connected.close()
-            self._connected = None
+        self._held.close()
 
     # -- one container
 
-    def _fill_volumes(self, wishes: Sequence[ContainerWish]) -> str:
-        """Make the volumes of these nodes hold their files; the id of the container that was needed for it."""
-        arguments = containers.filler(wishes)
-        with self._told(f"testnet {self.plan.name}", "fill the volumes of"):
-            with contextlib.suppress(NotFound):  # what a run left that was killed here
-                self._api.remove_container(arguments["name"], force=True)
-            container = str(self._api.create_container(**arguments)["Id"])
-            self._api.put_archive(container, "/", containers.packed_homes(wishes))
-        return container
-
-    def _drop(self, filler: str) -> None:
-        with self._told("testnet " + self.plan.name, "tidy up after"), contextlib.suppress(NotFound):
-            self._api.remove_container(filler, force=True)
-
-    def _start_one(self, wish: ContainerWish, listed: Mapping[str, Any] | None, timeout_seconds: int) -> str | None:
-        """Make and start one container, unless it runs as wanted; its id when it was started or joined a network."""
+    def _start_one(
+        self, wish: ContainerWish, listed: Mapping[str, Any] | None, volumes: frozenset[str], timeout_seconds: int
+    ) -> bool:
+        """Make and start one container, unless it runs as wanted; whether it was started."""
         name = wish.node.name
-        with self._told(name, "start"):
-            if listed is not None and not _made_as(wish, listed):
+        with self._held.told(name, "start"):
+            if listed is not None and not _made_for(wish, listed):
                 if listed["State"] in ("running", "paused", "restarting"):
-                    self._api.stop(listed["Id"], timeout=timeout_seconds)
+                    self._held.api.stop(listed["Id"], timeout=timeout_seconds)
                 self._remove(name, listed["Id"])
                 listed = None
+            joined: Mapping[str, Any] = {}
             if listed is None:
-                container = str(self._api.create_container(**containers.creation(wish))["Id"])
-                joined: Mapping[str, Any] = {}
+                if wish.unwanted and wish.name in volumes:
+                    self._withdraw(wish)
+                container = str(self._held.api.create_container(**containers.creation(wish))["Id"])
             else:
                 container = str(listed["Id"])
                 joined = listed["NetworkSettings"]["Networks"]
             for network, address in wish.others.items():
                 if network not in joined:
-                    self._api.connect_container_to_network(container, network, ipv4_address=address)
+                    self._held.api.connect_container_to_network(container, network, ipv4_address=address)
             if listed is not None and listed["State"] == "running":
-                return None
+                return False
             if listed is not None and listed["State"] == "paused":
-                self._api.unpause(container)
+                self._held.api.unpause(container)
             else:
                 self._details.pop(container, None)
-                self._api.start(container)
-        return container
+                self._held.api.start(container)
+        return True
+
+    def _withdraw(self, wish: ContainerWish) -> None:
+        """Take files out of the volume that were placed before and are not wanted any more: keys above all."""
+        gone = remove_files(self._held, wish, wish.unwanted)
+        if gone:
+            self.say(f"{gone} files withdrawn from {wish.node.name}")
 
     def _remove(self, name: str, container: str) -> None:
         """Remove a container, after its log is in safety."""
-        with self._told(name, "remove"), contextlib.suppress(NotFound):
-            self._keep_log(name, bytes(self._api.logs(container)))
-            self._api.remove_container(container, force=True)
-
-    def _keep_log(self, name: str, log: bytes) -> None:
-        home = self.home(name)
-        if not log or not home.is_dir():
-            return
-        with (home / KEPT_LOG).open("ab") as file:
-            file.write(log)
-        if (home / KEPT_LOG).stat().st_size > KEPT_LOG_BYTES:
-            kept = (home / KEPT_LOG).read_bytes()[-KEPT_LOG_BYTES:]
-            (home / KEPT_LOG).write_bytes(kept.partition(b"\n")[2])
+        with self._held.told(name, "remove"), contextlib.suppress(NotFound):
+            keep_log(self.home(name), bytes(self._held.api.logs(container)))
+            self._held.api.remove_container(container, force=True)
 
     def _end(self, names: Sequence[str], end: Callable[[str], Any], verb: str) -> frozenset[str]:
         return self._each(names, ("running", "paused", "restarting"), end, verb)
@@ -331,30 +290,32 @@ class DockerRuntime:
     def _each(
         self, names: Sequence[str], states: tuple[str, ...], action: Callable[[str], Any], verb: str
     ) -> frozenset[str]:
-        listed = self._listed()
+        listed = self._held.listed()
         wanted = [name for name in names if name in listed and listed[name]["State"] in states]
 
         def one(name: str) -> None:
-            with self._told(name, verb):
+            with self._held.told(name, verb):
                 action(listed[name]["Id"])
 
-        self._parallel(wanted, one)
+        self._held.parallel(wanted, one)
         return frozenset(wanted)
 
     def _running(self, name: str) -> str:
-        listed = self._listed().get(name)
+        listed = self._held.listed().get(name)
         if listed is None or listed["State"] != "running":
             raise EnvironmentFault(f"{name} does not run; start it with `stratosctl up`")
         return str(listed["Id"])
 
-    def _limit(self, started: Mapping[str, str]) -> None:
-        """Limit the bandwidth of what was started and has a limit."""
-        wanted = {container: self._nodes[name].bandwidth_mbit for name, container in started.items()}
-        limited = {container: mbit for container, mbit in wanted.items() if mbit}
-        if limited:
-            nodes = {container: name for name, container in started.items()}
-            image_id = self._image_id(self._nodes[nodes[next(iter(limited))]])
-            limit_bandwidth(self._client, testnet=self.plan.name, image_id=image_id, mbit=limited, nodes=nodes)
+    def _limit(self, names: Sequence[str]) -> frozenset[str]:
+        """Limit the bandwidth of those of these nodes that have a limit and whose cables do not have it yet; their names."""
+        mbit = {name: self._nodes[name].bandwidth_mbit for name in names if self._nodes[name].bandwidth_mbit}
+        if not mbit:
+            return frozenset()
+        listed, image_id = self._held.listed(), self._held.image_id(self._nodes[next(iter(mbit))].image)
+        there = {name: self._held.inspected(listed[name]["Id"]) for name in mbit if name in listed}
+        return limit_new_cables(
+            self._held, self.folder / BANDWIDTH_FILE, image_id=image_id, mbit=mbit, containers=there
+        )
 
     # -- what is wanted
 
@@ -364,7 +325,12 @@ class DockerRuntime:
             with contextlib.suppress(FileNotFoundError):
                 files[name] = (self.home(node.name) / name).read_bytes()
         return containers.wish_for(
-            self.plan.name, node, self.plan.networks, genesis=self._genesis, image_id=self._image_id(node), files=files
+            self.plan.name,
+            node,
+            self.plan.networks,
+            genesis=self._held.genesis,
+            image_id=self._held.image_id(node.image),
+            files=files,
         )
 
     def _is_current(self, name: str, listed: Mapping[str, Any]) -> bool:
@@ -374,125 +340,11 @@ class DockerRuntime:
             listed["Labels"].get(containers.DIGEST_LABEL) == wish.digest and wish.others.keys() <= joined.keys()
         )
 
-    def _image_id(self, node: NodePlan) -> str:
-        """The image of a node, built from these sources when it is the one they make and the engine lacks it."""
-        if node.image not in self._images:
-            self._images[node.image] = self._find_image(node.image)
-        return self._images[node.image]
 
-    def _find_image(self, image: str) -> str:
-        from orchestrator.image.names import default_image
-
-        with self._told(image, "look up"):
-            try:
-                return str(self._api.inspect_image(image)["Id"])
-            except ImageNotFound:
-                pass
-        if image != default_image():
-            raise EnvironmentFault(
-                f"the engine has no image {image}; build it with `stratosctl image build --tag {image}` or load it with "
-                "`stratosctl image load FILE`"
-            )
-        from orchestrator.image.build import build_image  # the long way
-
-        self.say(f"the engine has no image {image}: building it")
-        return build_image(self._client, image=image, say=self.say).image_id
-
-    def _make_networks(self) -> None:
-        there = {str(one["Name"]): one for one in self._api.networks(filters=self._mine())}
-        for region, subnet in self.plan.networks.subnets.items():
-            name = containers.network_name(self.plan.name, region)
-            if name in there:
-                continue
-            pool = IPAMPool(subnet=subnet, gateway=self.plan.networks.gateway(region))
-            with self._told(f"{name} ({subnet})", "make the network"):
-                self._api.create_network(
-                    name,
-                    driver="bridge",
-                    ipam=IPAMConfig(pool_configs=[pool]),
-                    check_duplicate=True,
-                    labels={
-                        containers.TESTNET_LABEL: self.plan.name,
-                        containers.GENESIS_LABEL: self._genesis,
-                        containers.REGION_LABEL: region,
-                    },
-                )
-
-    # -- the engine
-
-    @property
-    def _client(self) -> Any:
-        if self._connected is None:
-            self._connected = engine(connections=AT_ONCE)
-        return self._connected
-
-    @property
-    def _api(self) -> Any:
-        return self._client.api
-
-    @property
-    def _genesis(self) -> str:
-        """Which testnet of this name it is."""
-        if self._genesis_digest is None:
-            try:
-                self._genesis_digest = hashlib.sha256((self.folder / "genesis.json").read_bytes()).hexdigest()[:16]
-            except FileNotFoundError:  # nothing was ever started
-                self._genesis_digest = "none"
-        return self._genesis_digest
-
-    def _mine(self) -> dict[str, list[str]]:
-        labels = {containers.TESTNET_LABEL: self.plan.name, containers.GENESIS_LABEL: self._genesis}
-        return {"label": [f"{key}={value}" for key, value in labels.items()]}
-
-    def _refuse_strangers(self) -> None:
-        """Raise EnvironmentFault when the engine holds another testnet of this name."""
-        named = {"label": f"{containers.TESTNET_LABEL}={self.plan.name}"}
-        with self._told("testnet " + self.plan.name, "look for others of the name of"):
-            found = [("container", one) for one in self._api.containers(all=True, filters=named)]
-            found += [("volume", one) for one in self._api.volumes(filters=named)["Volumes"] or ()]
-            found += [("network", one) for one in self._api.networks(filters=named)]
-        for kind, one in found:
-            genesis = (one.get("Labels") or {}).get(containers.GENESIS_LABEL, self._genesis)
-            if genesis != self._genesis:
-                name = one.get("Name") or one["Names"][0].removeprefix("/")
-                raise EnvironmentFault(
-                    f"the engine has the {kind} {name} of another testnet {self.plan.name} (genesis {genesis}, not "
-                    f"{self._genesis}); bring that one down where it was made, remove its containers, networks and volumes "
-                    f"(label {containers.GENESIS_LABEL}={genesis}), or set another stratos_testnet"
-                )
-
-    def _listed(self) -> dict[str, Mapping[str, Any]]:
-        """The engine's entry of each node's container."""
-        with self._told("testnet " + self.plan.name, "list the containers of"):
-            found = self._api.containers(all=True, filters=self._mine())
-        return {one["Labels"][containers.NODE_LABEL]: one for one in found if containers.NODE_LABEL in one["Labels"]}
-
-    def _inspected(self, container: str) -> Mapping[str, Any] | None:
-        try:
-            return dict(self._api.inspect_container(container))
-        except NotFound:
-            return None
-
-    def _parallel(self, names: Sequence[str], work: Callable[[str], T]) -> dict[str, T]:
-        """The results of `work` for each name; the first error is raised when all are through."""
-        if not names:
-            return {}
-        with ThreadPoolExecutor(min(AT_ONCE, len(names))) as pool:
-            running = {name: pool.submit(work, name) for name in names}
-        return {name: one.result() for name, one in running.items()}
-
-    @contextlib.contextmanager
-    def _told(self, whom: str, verb: str) -> Any:
-        """Turn what the engine says into one sentence with the node's name."""
-        try:
-            yield
-        except (DockerException, OSError) as error:
-            said = error.explanation if isinstance(error, APIError) and error.explanation else reason(error)
-            raise EnvironmentFault(
-                f"the container engine could not {verb} {whom}: {' '.join(str(said).split())[:300]}"
-            ) from error
+def _made_for(wish: ContainerWish, listed: Mapping[str, Any]) -> bool:
+    return bool(listed["Labels"].get(containers.DIGEST_LABEL) == wish.digest)
 
 
-def _made_as(wish: ContainerWish, listed: Mapping[str, Any] | None) -> bool:
-    """Whether the engine's entry is of a container that was made for this wish."""
-    return listed is not None and listed["Labels"].get(containers.DIGEST_LABEL) == wish.digest
+def _was_started(wish: ContainerWish, listed: Mapping[str, Any] | None) -> bool:
+    """Whether a container of this wish ever ran: then its volume holds its files. An interrupted run may have left a created one."""
+    return listed is not None and _made_for(wish, listed) and listed["State"] != "created"

@@ -42,6 +42,14 @@ def identify(pid: int) -> ProcessIdentity | None:
     return None if fields[0] in (b"Z", b"X") else ProcessIdentity(pid, int(fields[19]))
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether the process is frozen by SIGSTOP."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
+    except (OSError, IndexError):
+        return False
+
+
 def open_process(identity: ProcessIdentity) -> int | None:
     """A pidfd of exactly this process, or None when it is gone."""
     try:

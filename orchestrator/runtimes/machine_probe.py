@@ -19,6 +19,9 @@ PROPERTIES = (
 )
 
 
+_PAUSED = ("docker", "ps", "--format", "{{.Names}}", "--filter", "status=paused", "--filter")
+
+
 def read(path: Path) -> str:
     """The text of a small file, empty when it cannot be read."""
     try:
@@ -76,6 +79,7 @@ def main() -> None:
                 "manifest": manifest,
                 "images": images,
                 "units": units(testnet),
+                "paused": said(*_PAUSED, f"label=network.stratos.testnet={testnet}").split(),
                 "placed": placed,
                 "running": running,
                 "time_ms": int(time.time() * 1000),

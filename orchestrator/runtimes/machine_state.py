@@ -15,7 +15,7 @@ from orchestrator.fleet.direct import Probe
 from orchestrator.fleet.failures import BROKEN, Failure
 from orchestrator.runtimes.bundles import Manifest
 from orchestrator.runtimes.protocol import NodeState
-from orchestrator.runtimes.units import unit_name
+from orchestrator.runtimes.units import container_name, unit_name
 from orchestrator.topology.machine import Machine
 
 LOOK_SECONDS = 20.0
@@ -45,6 +45,8 @@ class MachineState(Struct, frozen=True, kw_only=True):
     placed: dict[str, str]
     running: dict[str, str]
     time_ms: int
+    paused: tuple[str, ...] = ()
+    """Containers that are frozen."""
 
     def node_names(self) -> list[str]:
         """Nodes that are recorded here."""
@@ -100,6 +102,8 @@ def node_state(testnet: str, name: str, machine: MachineState) -> NodeState:
     state = words.get(unit.active, "stopped")
     alive = unit.active in ("active", "deactivating") and unit.pid > 0
     digest = machine.running.get(name, "")
+    if alive and container_name(testnet, name) in machine.paused:
+        state = "paused"
     ended = f"exit code {unit.exit_status}" if unit.exit_status and not alive else ""
     return NodeState(
         name=name,

@@ -20,18 +20,19 @@ from orchestrator.fleet import connections
 from orchestrator.fleet.failures import BROKEN, Failure
 from orchestrator.fleet.ssh_route import SshTarget
 from orchestrator.fleet.sudo_passwords import use_inventory
+from orchestrator.node_status import node_status
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes.bundles import sha256
-from orchestrator.runtimes.containers import PLACED_FILES
 from orchestrator.runtimes.machine_state import MachineState, look, node_state
 from orchestrator.runtimes.placing import place_homes
 from orchestrator.runtimes.protocol import NodeFiles, NodeState
 from orchestrator.runtimes.provisioning import Provisioner
 from orchestrator.runtimes.units import CONTAINER_UID, container_name, home_of, unit_name
-from orchestrator.testnet.node_status import node_status
+from orchestrator.runtimes.usage import LOOK, Usage, usage_from_inside
 from orchestrator.topology.machine import Machine
 
 GENESIS = "genesis.json"
+UNPAUSE = "docker unpause {containers} >/dev/null"
 COMMAND_SECONDS = 60.0
 LOG_SECONDS = 60.0
 SERVING_SECONDS = 2.0
@@ -57,7 +58,7 @@ class MachinesRuntime:
 
     # -- files
 
-    def prepare(self) -> None:
+    def prepare(self, nodes: Iterable[NodeFiles]) -> None:
         """Load the images on all machines at once, from bundles that are placed nowhere."""
         provisioner = Provisioner(self.folder, self.plan, say=self._say, bundles=self.folder / "bundles" / "next")
         reached = {
@@ -65,32 +66,30 @@ class MachinesRuntime:
             for name, state in self._look(list(self.machines.values()), images=True).items()
             if isinstance(state, MachineState)
         }
-        provisioner.carry(provisioner.render(self._placed_files(), reached), reached)
+        provisioner.carry(provisioner.render({node.name: node.files for node in nodes}, reached), reached)
+        provisioner.discard()
         for name, sentence in provisioner.failed.items():
             self._quarantine(name, sentence)
-
-    def _placed_files(self) -> dict[str, dict[str, bytes]]:
-        homes = {node.name: self.folder / "nodes" / node.name for node in self.plan.operated}
-        return {
-            name: {file: (home / file).read_bytes() for file in PLACED_FILES if (home / file).exists()}
-            for name, home in homes.items()
-        }
 
     def place(self, nodes: Iterable[NodeFiles]) -> frozenset[str]:
         """Bring every machine to its bundle; nodes whose files, unit or image differed. Failed machines: quarantine."""
         homes = list(nodes)
-        place_homes(self.folder / "nodes", homes)  # first: what may be on a machine is known here
+        # First, so that what may be on a machine is known here. Secrets are in the key ring only.
+        place_homes(self.folder / "nodes", (NodeFiles(one.name, _public(one.files)) for one in homes))
         provisioner = self._provisioner()
         looked = self._look(list(self.machines.values()), images=True)
         reached = {name: state for name, state in looked.items() if isinstance(state, MachineState)}
         wanted = provisioner.render({node.name: node.files for node in homes}, reached)
-        changed = provisioner.apply(wanted, reached)
+        try:
+            changed = provisioner.apply(wanted, reached)
+        finally:
+            provisioner.discard()
         self._known = {name: (time.monotonic(), state) for name, state in provisioner.seen.items()}
         for name, sentence in provisioner.failed.items():
             self._quarantine(name, sentence)
         return frozenset(name for name in changed if name not in self.quarantine)
 
-    def forget(self, names: Iterable[str]) -> None:
+    def forget(self, names: Iterable[str]) -> str:
         """Take these stopped nodes off their machines; a machine that the inventory does not name any more and that holds
         nothing of this testnet then is left as it was found."""
         by_machine: dict[str, list[str]] = {}
@@ -109,6 +108,7 @@ class MachinesRuntime:
                 f"what was placed for {', '.join(name for gone in by_machine.values() for name in gone)} could not be removed: "
                 f"{'; '.join(provisioner.failed.values())}"
             )
+        return "it is gone from its machine"
 
     def mark(self, name: str, flag: str, *, on: bool) -> bool:
         """Make or remove an empty file in the node's home on its machine."""
@@ -139,15 +139,21 @@ class MachinesRuntime:
         started: set[str] = set()
         commands: dict[str, list[str]] = {}
         off: set[str] = set()
+        frozen: dict[str, list[str]] = {}
         for name in names:
             state = states.get(self.where[name])
-            if not isinstance(state, MachineState) or node_state(self.plan.name, name, state).current:
+            found = node_state(self.plan.name, name, state) if isinstance(state, MachineState) else None
+            if found is not None and found.state == "paused":
+                started.add(name)
+                frozen.setdefault(self.where[name], []).append(name)
+            if not isinstance(state, MachineState) or found is None or found.current:
                 continue
             started.add(name)
             commands.setdefault(self.where[name], []).append(name)
             unit = state.units.get(unit_name(self.plan.name, name))
             if unit is None or not unit.enabled:  # systemd reads all its units again for it
                 off.add(name)
+        self._systemctl(frozen, UNPAUSE)
         work = threading.Thread(target=meanwhile) if meanwhile is not None and started else None
         if work is not None:
             work.start()
@@ -168,6 +174,35 @@ class MachinesRuntime:
         """SIGKILL the nodes' processes, then keep the units down."""
         command = "docker kill {containers} >/dev/null 2>&1; systemctl disable --quiet --now {units}"
         return self._end(names, command, timeout_seconds)
+
+    def pause(self, names: Sequence[str]) -> frozenset[str]:
+        """Freeze the nodes' containers."""
+        return self._freeze(names, "docker pause {containers} >/dev/null", paused=False)
+
+    def unpause(self, names: Sequence[str]) -> frozenset[str]:
+        """Let the nodes' containers go on."""
+        return self._freeze(names, UNPAUSE, paused=True)
+
+    def _freeze(self, names: Sequence[str], command: str, *, paused: bool) -> frozenset[str]:
+        state = "paused" if paused else "running"
+        wanted = [name for name, found in self.status(names).items() if found.state == state]
+        by_machine: dict[str, list[str]] = {}
+        for name in wanted:
+            by_machine.setdefault(self.where[name], []).append(name)
+        self._systemctl(by_machine, command)
+        return frozenset(name for name in wanted if name not in self.quarantine)
+
+    def usage(self, names: Sequence[str]) -> dict[str, Usage]:
+        """What the nodes' containers use, as their control groups say; the network's figures are the machine's."""
+        found: dict[str, Usage] = {}
+        for name, state in self.status(names).items():
+            if state.pid:
+                command = shlex.join(["docker", "exec", container_name(self.plan.name, name), *LOOK])
+                done = connections.run(self.machine(name), command, timeout=COMMAND_SECONDS, sudo=True)
+                used = usage_from_inside(done.stdout.decode(errors="replace"))
+                if used is not None:
+                    found[name] = used
+        return found
 
     def _end(self, names: Sequence[str], command: str, timeout_seconds: float) -> frozenset[str]:
         before = self.status(names)
@@ -316,6 +351,11 @@ class MachinesRuntime:
         for name, failure in failed.items():
             self._quarantine(name, failure.sentence)
         return frozenset(failed)
+
+
+def _public(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """What of a home is no secret."""
+    return {name: content for name, content in files.items() if not name.endswith(".key")}
 
 
 def need_machine(runtime: object, name: str) -> Machine:

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from orchestrator.errors import EnvironmentFault
 from orchestrator.plan.plan import NodePlan
-from orchestrator.runtimes.identity import ProcessIdentity, identify, lock_holder, send_signal, wait_gone
+from orchestrator.runtimes.identity import ProcessIdentity, identify, is_stopped, lock_holder, send_signal, wait_gone
 from orchestrator.runtimes.launch import ENTRY, LaunchedParent, launch_parent
 from orchestrator.runtimes.placing import place_homes, replace_file
 from orchestrator.runtimes.protocol import NodeFiles, NodeState
@@ -43,6 +43,7 @@ from orchestrator.runtimes.records import (
     write_record,
 )
 from orchestrator.runtimes.supervision import GRACE_SECONDS
+from orchestrator.runtimes.usage import Usage, usage_of_process
 
 SHORTEST_WAIT_SECONDS = 0.002
 LONGEST_WAIT_SECONDS = 0.02
@@ -96,7 +97,7 @@ class ProcessRuntime:
         """Write the files that are missing or differ, each by rename; names of the nodes that had any."""
         return place_homes(self.folder / "nodes", nodes)
 
-    def prepare(self) -> None:
+    def prepare(self, nodes: Iterable[NodeFiles]) -> None:
         """The program is here already."""
 
     def mark(self, name: str, flag: str, *, on: bool) -> bool:
@@ -120,6 +121,7 @@ class ProcessRuntime:
         meanwhile: Callable[[], None] | None = None,
     ) -> frozenset[str]:
         """Wish these nodes to run as placed and wait until the parent has started them; `meanwhile` uses the waiting."""
+        resumed = self.unpause(names)
         wanted = self._wanted()
         before = self.status()
         running = {name for name, state in before.items() if state.state == "running"}
@@ -158,7 +160,7 @@ class ProcessRuntime:
             )
 
         self._await(done, f"start {', '.join(names)}", timeout_seconds)
-        return frozenset(started)
+        return frozenset(started) | resumed
 
     def stop(self, names: Sequence[str], *, timeout_seconds: float = 30.0) -> frozenset[str]:
         """SIGTERM, after the grace SIGKILL; waits until they are gone."""
@@ -168,12 +170,33 @@ class ProcessRuntime:
         """SIGKILL at once; waits until they are gone."""
         return self._end(names, kill=True, timeout_seconds=timeout_seconds)
 
-    def forget(self, names: Iterable[str]) -> None:
+    def pause(self, names: Sequence[str]) -> frozenset[str]:
+        """SIGSTOP; the supervisor sees nothing of it, and SIGKILL still ends the process."""
+        return self._signal(names, "running", signal.SIGSTOP)
+
+    def unpause(self, names: Sequence[str]) -> frozenset[str]:
+        """SIGCONT."""
+        return self._signal(names, "paused", signal.SIGCONT)
+
+    def _signal(self, names: Sequence[str], state: str, number: signal.Signals) -> frozenset[str]:
+        states = self.status()
+        found = [states[name] for name in names if name in states and states[name].state == state]
+        return frozenset(one.name for one in found if send_signal(ProcessIdentity(one.pid, one.start), number))
+
+    def usage(self, names: Sequence[str]) -> dict[str, Usage]:
+        """Proportional memory and processor time of the processes; what goes over the network is not counted per process."""
+        states = self.status()
+        pids = {name: states[name].pid for name in names if name in states and states[name].pid}
+        found = {name: usage_of_process(pid) for name, pid in pids.items()}
+        return {name: used for name, used in found.items() if used is not None}
+
+    def forget(self, names: Iterable[str]) -> str:
         """Take stopped nodes out of the wish; their homes are the caller's to move."""
         wanted = self._wanted()
         gone = set(names)
         self._wish(wanted, {name: node for name, node in wanted.nodes.items() if name not in gone})
         self._poke()
+        return ""
 
     def _end(self, names: Sequence[str], *, kill: bool, timeout_seconds: float) -> frozenset[str]:
         wanted = self._wanted()
@@ -251,6 +274,7 @@ class ProcessRuntime:
             state = "stopped"
             if process is not None:
                 state = seen.state if seen is not None and seen.pid == process.pid else "running"
+                state = "paused" if state == "running" and is_stopped(process.pid) else state
             elif supervised and seen is not None and wish is not None and wish.run:
                 state = seen.state if seen.state == "failed" else "waiting"
             found[name] = NodeState(

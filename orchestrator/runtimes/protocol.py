@@ -13,6 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from orchestrator.plan.plan import NodePlan
+from orchestrator.runtimes.usage import Usage
 
 
 class NodeFiles(Struct, frozen=True):
@@ -48,7 +49,7 @@ class Runtime(Protocol):
     """How long whoever waits for nodes should make do with one answer of `status`, because it costs the machines that they
     run on; meanwhile nodes are asked themselves. 0: ask as often as you like."""
 
-    def prepare(self) -> None:
+    def prepare(self, nodes: Iterable[NodeFiles]) -> None:
         """Bring what a start will need beforehand, so that it is quick: images. Touches nothing that runs."""
 
     def place(self, nodes: Iterable[NodeFiles]) -> frozenset[str]:
@@ -68,8 +69,17 @@ class Runtime(Protocol):
     def kill(self, names: Sequence[str], *, timeout_seconds: float = 30.0) -> frozenset[str]:
         """End these nodes at once, without warning, and keep them down until started; names of those that ran."""
 
-    def forget(self, names: Iterable[str]) -> None:
-        """Take stopped nodes out of what is operated; their data stays where it is."""
+    def pause(self, names: Sequence[str]) -> frozenset[str]:
+        """Freeze these nodes where they are, connections open; names of those that were not frozen."""
+
+    def unpause(self, names: Sequence[str]) -> frozenset[str]:
+        """Let frozen nodes go on; names of those that were frozen."""
+
+    def usage(self, names: Sequence[str]) -> dict[str, Usage]:
+        """What these nodes use, of those that run and about which there are figures."""
+
+    def forget(self, names: Iterable[str]) -> str:
+        """Take stopped nodes out of what is operated; where their data is now, as a phrase, when it is not in their home."""
 
     def mark(self, name: str, flag: str, *, on: bool) -> bool:
         """Put an empty file `flag` into the home of a placed node, running or not, or take it away; whether that changed

@@ -33,7 +33,7 @@ from orchestrator.runtimes.bundles import (
 )
 from orchestrator.runtimes.machine_state import MachineState, probe, read_state
 from orchestrator.runtimes.units import unit_text
-from orchestrator.testnet.locate import CACHE_FOLDER
+from orchestrator.topology.inventory import CACHE_FOLDER
 from orchestrator.topology.machine import Machine
 
 Say = Callable[[str], None]
@@ -109,6 +109,11 @@ class Provisioner:
             if one.machine.name not in self.failed:
                 changed |= _differing(states[one.machine.name].manifest, one.manifest)
         return frozenset(changed)
+
+    def discard(self) -> None:
+        """Remove the bundles, which hold keys: they are rendered anew whenever they are needed."""
+        for machine in self.plan.machines:
+            (self.bundles / bundle_name(machine.name)).unlink(missing_ok=True)
 
     def carry(self, wanted: Sequence[Rendered], states: Mapping[str, MachineState]) -> None:
         """Load the images of these bundles where they are missing, and nothing else."""
@@ -206,7 +211,7 @@ class Provisioner:
             unit=unit,
             image=node.image,
             image_id=self._archive(node.image).image_id,
-            ports=NodePorts(p2p=ports.p2p, http=ports.http, bulk=ports.bulk),
+            ports=NodePorts(p2p=ports.p2p, http=ports.http, bulk=ports.bulk, metrics=ports.metrics or 0),
             cpus=node.cpus,
             memory_bytes=node.memory_bytes,
             bandwidth_mbit=node.bandwidth_mbit,

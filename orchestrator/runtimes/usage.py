@@ -6,8 +6,10 @@ about which neither says anything is left out.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -33,6 +35,23 @@ class Usage(Struct, frozen=True, kw_only=True):
     cpu_seconds: float
     received_bytes: int
     sent_bytes: int
+
+
+def usage_of_process(pid: int) -> Usage | None:
+    """Of a process of this machine, whose memory is counted in proportion to what it shares; None when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        shares = re.search(rb"^Pss:\s+([0-9]+) kB", Path(f"/proc/{pid}/smaps_rollup").read_bytes(), re.MULTILINE)
+    except OSError:
+        return None
+    ticks = int(fields[11]) + int(fields[12])
+    return Usage(
+        memory_bytes=1024 * int(shares[1]) if shares else 0,
+        memory_limit_bytes=0,
+        cpu_seconds=ticks / os.sysconf("SC_CLK_TCK"),
+        received_bytes=0,
+        sent_bytes=0,
+    )
 
 
 def usage_from_engine(answer: Mapping[str, Any]) -> Usage | None:

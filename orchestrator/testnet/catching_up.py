@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from orchestrator.errors import PartialFailure
+from orchestrator.node_status import node_status, request
 from orchestrator.plan.plan import NodePlan
-from orchestrator.testnet.node_status import node_status, request
 from stratos.client.records import Endpoints
 
 LOOK_SECONDS = 0.05

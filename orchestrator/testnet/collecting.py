@@ -27,11 +27,11 @@ from msgspec import Struct
 
 import orchestrator
 from orchestrator.errors import EnvironmentFault, StratosctlError
+from orchestrator.node_status import request
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes.choose import runtime_for
 from orchestrator.runtimes.protocol import Runtime
 from orchestrator.testnet.folder import TestnetFolder
-from orchestrator.testnet.node_status import request
 from orchestrator.testnet.redaction import Redactor
 from orchestrator.testnet.survey import survey
 from orchestrator.topology.topology import MACHINES
@@ -42,7 +42,8 @@ HTTP_SECONDS = 5.0
 MACHINE_SECONDS = 30.0
 LONGEST_LOG_BYTES = 64 << 20
 ABOUT_MACHINE = """uname -a; cat /etc/os-release; date -u +%FT%TZ; uptime; nproc; free -b; df -B1 -x tmpfs
-python3 --version; docker version 2>/dev/null; docker ps -a --no-trunc 2>/dev/null; docker images --digests 2>/dev/null
+python3 --version; docker version 2>/dev/null; docker ps -a --no-trunc --filter label=network.stratos.testnet 2>/dev/null
+docker images --digests 2>/dev/null
 systemctl --no-pager --failed 2>/dev/null; systemctl --no-pager list-units 'stratos*' 2>/dev/null
 cat /etc/stratos/*/manifest.json 2>/dev/null; ss -ltn 2>/dev/null; nft list tables 2>/dev/null; timedatectl 2>/dev/null; true"""
 
@@ -148,8 +149,11 @@ def _of_node(runtime: Runtime, node: NodePlan, since: float) -> dict[str, bytes 
         found["log.jsonl"] = runtime.read_log(node.name, since=since)[-LONGEST_LOG_BYTES:]
     except StratosctlError as error:
         found["log.jsonl"] = str(error)
-    for name, path in (("metrics.txt", "/metrics"), ("status.json", "/status")):
-        answer = request(*node.http_address, path, timeout_seconds=HTTP_SECONDS)
+    for name, path, address in (
+        ("metrics.txt", "/metrics", node.metrics_address),
+        ("status.json", "/status", node.http_address),
+    ):
+        answer = request(*address, path, timeout_seconds=HTTP_SECONDS)
         if answer is not None and answer.status == 200:
             found[name] = answer.body
         else:
@@ -160,9 +164,15 @@ def _of_node(runtime: Runtime, node: NodePlan, since: float) -> dict[str, bytes 
 def _machines(plan: Plan, problems: dict[str, str]) -> Mapping[str, bytes]:
     """Machine -> what it says of itself; the controller for processes and containers."""
     if plan.runtime != MACHINES:
-        done = subprocess.run(
-            ["/bin/sh", "-c", ABOUT_MACHINE], capture_output=True, timeout=MACHINE_SECONDS, check=False
-        )
+        try:
+            done = subprocess.run(
+                ["/bin/sh", "-c", ABOUT_MACHINE], capture_output=True, timeout=MACHINE_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            problems["localhost"] = (
+                f"this machine did not tell about itself in {MACHINE_SECONDS:g} s; is its engine well?"
+            )
+            return {}
         return {"localhost": done.stdout}
     from orchestrator.fleet.connections import Result, run_all  # SSH only where there are machines
 

@@ -2,7 +2,8 @@
 
 More than `down --purge`: it says beforehand what goes, and on machines it can leave the nodes' data behind (`keep_data`), with the folder and its
 keys, so that a later `up` goes on from there. Everything converges: what an interrupted or partly unreachable run left is found by the next
-one, because the folder, which knows the machines, goes last.
+one, because the folder, which knows the machines, goes last. A machine that will never answer again would keep it for ever, so it can be given up
+by word (`abandon`).
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Holding(Struct, frozen=True, kw_only=True):
 
 
 class DestroyReport(Struct, frozen=True, kw_only=True):
-    """`stopped` ran before; `kept` says where data was left."""
+    """`stopped` ran before; `kept` says where data was left; `abandoned`: nodes whose hosts were given up, and why."""
 
     testnet: str
     changed: int
@@ -56,6 +57,7 @@ class DestroyReport(Struct, frozen=True, kw_only=True):
     machines: tuple[str, ...]
     kept: str
     seconds: float
+    abandoned: dict[str, str] = {}
 
 
 def holding(folder: TestnetFolder) -> Holding:
@@ -73,12 +75,18 @@ def holding(folder: TestnetFolder) -> Holding:
 
 
 def destroy_testnet(
-    folder: TestnetFolder, *, keep_data: bool = False, say: Callable[[str], None] = lambda _text: None
+    folder: TestnetFolder,
+    *,
+    keep_data: bool = False,
+    abandon: bool = False,
+    say: Callable[[str], None] = lambda _text: None,
 ) -> DestroyReport:
-    """Take the testnet away; raises PartialFailure naming hosts that could not be reached, EnvironmentFault."""
+    """Take the testnet away; raises PartialFailure naming hosts that could not be reached, unless those are to be abandoned,
+    EnvironmentFault."""
     began = time.monotonic()
     before = holding(folder)
     stopped: tuple[str, ...] = ()
+    abandoned: dict[str, str] = {}
     with hold_testnet(folder.path.parent, folder.name):
         if before.there:
             journal = Journal(folder.journal_file, "destroy")
@@ -92,11 +100,14 @@ def destroy_testnet(
                 _take_away(runtime, keep_data=keep_data)
             finally:
                 runtime.close()
-            if runtime.quarantine:
+            if runtime.quarantine and abandon:
+                abandoned = dict(runtime.quarantine)
+                journal.step("abandoned", nodes=sorted(abandoned))
+            elif runtime.quarantine:
                 raise PartialFailure(
                     f"testnet {folder.name} is destroyed but for {', '.join(sorted(runtime.quarantine))}: "
                     + "; ".join(dict.fromkeys(runtime.quarantine.values()))
-                    + f"; {folder.path} stays until they are done; run the same command again"
+                    + f"; {folder.path} stays until they are done; run the same command again, or give them up with --abandon"
                 )
             journal.step("hosts as found")
             if not keep_data:
@@ -111,6 +122,7 @@ def destroy_testnet(
         machines=before.machines,
         kept=str(folder.path) if keep_data and before.there else "",
         seconds=round(time.monotonic() - began, 3),
+        abandoned=abandoned,
     )
 
 

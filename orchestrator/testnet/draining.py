@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from orchestrator.chain_api import ChainUnreachable
 from orchestrator.errors import PartialFailure, StratosctlError
+from orchestrator.node_status import all_statuses, base_status
 from orchestrator.plan.keys import KeyRing
 from orchestrator.plan.plan import Plan, http_url
 from orchestrator.runtimes.protocol import Runtime
@@ -25,7 +26,6 @@ from orchestrator.testnet.departure import meta_must_stay, slices_must_stay, val
 from orchestrator.testnet.folder import TestnetFolder
 from orchestrator.testnet.holders import ACTIVE, REMOVED, UNBONDING, HolderView, read_holders
 from orchestrator.testnet.maintenance import FLAG
-from orchestrator.testnet.node_status import all_statuses, base_status
 from orchestrator.testnet.readiness import meta_addresses
 from orchestrator.testnet.registration import Registrar
 from stratos.wire.config import NodeConfig
@@ -80,9 +80,9 @@ class Draining:
             except ChainUnreachable as error:
                 done = self._unforced(name, f"its leaving could not be registered: {error}")
         self.runtime.stop([name])
-        self.runtime.forget([name])
+        where = self.runtime.forget([name])
         aside = self.folder.retire(name)
-        return f"{name} removed: {done}; its home is kept in {aside}"
+        return f"{name} removed: {done}; {where or f'its home is kept in {aside}'}"
 
     def _leave(self, name: str, config: NodeConfig) -> str:
         registrar = Registrar(self.folder, self.ring, say=self.say)

@@ -5,7 +5,8 @@
     keys/coordinator.key                         secret, 0600: signs join tickets and published files
     nodes/<node>/  removed/<node>/               homes of nodes; of nodes that left the inventory
     supervisor/  journal.jsonl                   what runs; what was done
-    image.json  bundles/<machine>.tar            what an upgrade asked for; what machines were sent (secret)
+    image.json                                   what an upgrade asked for
+    bandwidth.json                               which cables of containers have their limit
     ledger/  runs/<id>/                          what clients moved; demo and campaign runs
 
 Order of writing makes a crash harmless: keys first, then ports (plan.json), then the genesis that mentions both. What
@@ -36,6 +37,7 @@ from stratos.wire.config import NodeConfig, dump_config
 from stratos.wire.genesis import Genesis
 
 T = TypeVar("T")
+VAULT_HEADER = b"$ANSIBLE_VAULT;"
 ROOT_VARIABLE = "STRATOS_TESTNETS"
 
 
@@ -64,7 +66,6 @@ class TestnetFolder:
         self.ledger = self.path / "ledger"
         self.runs = self.path / "runs"
         self.image_file = self.path / "image.json"
-        self.bundles = self.path / "bundles"
         self.journal_file = self.path / "journal.jsonl"
 
     @property
@@ -74,7 +75,7 @@ class TestnetFolder:
 
     def existing(self, *, outside: OutsideNetwork | None = None) -> Existing:
         """What an earlier `up` left; raises EnvironmentFault when it cannot be read. `outside` is the network of others."""
-        ring = self._read(self.ring_file, KeyRing) or KeyRing()
+        ring = self.ring()
         plan = self.plan()
         genesis = self.genesis()
         if genesis is not None and (plan is None or not ring.nodes):
@@ -112,8 +113,8 @@ class TestnetFolder:
         return endpoints_of(self.need_plan())
 
     def ring(self) -> KeyRing:
-        """The key ring."""
-        return self._read(self.ring_file, KeyRing) or KeyRing()
+        """The key ring, also when the coordinator keeps it under a vault."""
+        return self._read(self.ring_file, KeyRing, vaulted=True) or KeyRing()
 
     def need_plan(self) -> Plan:
         """The plan of a testnet that must exist; raises BadInput."""
@@ -124,7 +125,12 @@ class TestnetFolder:
 
     def save_ring(self, ring: KeyRing) -> None:
         """Write the secrets, durably, before anything that depends on them."""
-        self._save_secret(self.ring_file, msgspec.json.format(msgspec.json.encode(ring), indent=1) + b"\n")
+        content = msgspec.json.format(msgspec.json.encode(ring), indent=1) + b"\n"
+        if self.ring_file.exists() and self.ring_file.read_bytes().startswith(VAULT_HEADER):
+            from orchestrator.testnet.vault import encrypt  # Ansible, half a second, for this only
+
+            content = encrypt(content, self.ring_file)
+        self._save_secret(self.ring_file, content)
 
     def save_plan(self, plan: Plan) -> None:
         """Write the plan."""
@@ -175,9 +181,14 @@ class TestnetFolder:
         aside.rename(self.nodes / name)
         return True
 
-    def _read(self, path: Path, kind: type[T]) -> T | None:
+    def _read(self, path: Path, kind: type[T], *, vaulted: bool = False) -> T | None:
         try:
-            return msgspec.json.decode(path.read_bytes(), type=kind)
+            content = path.read_bytes()
+            if vaulted and content.startswith(VAULT_HEADER):
+                from orchestrator.testnet.vault import decrypt  # Ansible, half a second, for this only
+
+                content = decrypt(content, path)
+            return msgspec.json.decode(content, type=kind)
         except FileNotFoundError:
             return None
         except msgspec.DecodeError as error:

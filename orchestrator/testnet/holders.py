@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
-from orchestrator.testnet.node_status import request
+from orchestrator.node_status import request
 
 ANSWER_SECONDS = 2.0
 ACTIVE, MAINTENANCE, UNBONDING, REMOVED = "active", "maintenance", "unbonding", "removed"

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import orchestrator
 from orchestrator.testnet.folder import TestnetFolder, testnets_root
-from orchestrator.topology.inventory import load_inventory
+from orchestrator.topology.inventory import CACHE_FOLDER, load_inventory
 from orchestrator.topology.problems import InvalidInventory
 from orchestrator.topology.topology import default_name
-
-CACHE_FOLDER = ".cache"
 
 
 def default_inventory() -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import closing
 
 from msgspec import Struct
@@ -33,7 +34,9 @@ class DownReport(Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-def lower_testnet(folder: TestnetFolder, *, purge: bool = False) -> DownReport:
+def lower_testnet(
+    folder: TestnetFolder, *, purge: bool = False, say: Callable[[str], None] = lambda _text: None
+) -> DownReport:
     """Stop everything of the testnet; raises EnvironmentFault when a process cannot be ended."""
     began = time.monotonic()
     with hold_testnet(folder.path.parent, folder.name):
@@ -42,17 +45,20 @@ def lower_testnet(folder: TestnetFolder, *, purge: bool = False) -> DownReport:
         if there:
             journal = Journal(folder.journal_file, "down")
             journal.step("begun")
-            with closing(_runtime(folder)) as runtime:
+            with closing(_runtime(folder, say)) as runtime:
+                say("stopping nodes")
                 ran = runtime.finish(timeout_seconds=STOP_SECONDS)
                 stopped = tuple(sorted(ran))
                 journal.step("stopped", nodes=stopped)
-                if purge and not runtime.quarantine:
+                purging = purge and not runtime.quarantine
+                if purging:
+                    say("removing what they left")
                     runtime.purge()
                 if runtime.quarantine:
                     raise PartialFailure(
-                        f"stopped {len(stopped)} nodes of testnet {folder.name}, but not all: "
+                        f"stopped {len(stopped)} nodes of testnet {folder.name}, but not all is done: "
                         + "; ".join(dict.fromkeys(runtime.quarantine.values()))
-                        + "; nothing was purged; run the same command again"
+                        + f"; {'the folder stays' if purging else 'nothing was purged'}; run the same command again"
                     )
         purged = purge and there
         if purged:
@@ -69,7 +75,7 @@ def lower_testnet(folder: TestnetFolder, *, purge: bool = False) -> DownReport:
     )
 
 
-def _runtime(folder: TestnetFolder) -> Runtime:
+def _runtime(folder: TestnetFolder, say: Callable[[str], None]) -> Runtime:
     """The plan's runtime; processes when there is no plan yet, because an `up` may have been killed before it."""
     plan = folder.plan()
-    return runtime_for(plan, folder.path, code="") if plan is not None else ProcessRuntime(folder.path)
+    return runtime_for(plan, folder.path, code="", say=say) if plan is not None else ProcessRuntime(folder.path)

@@ -19,8 +19,8 @@ from orchestrator.plan.plan import Outcome, OutsideNetwork, make_plan
 from orchestrator.plan.ports import PortSearch
 from orchestrator.testnet.folder import TestnetFolder, testnets_root
 from orchestrator.testnet.journal import Journal
-from orchestrator.testnet.locate import CACHE_FOLDER
 from orchestrator.testnet.ports_in_use import PortClaims, blocks_of_others, ephemeral_range, port_is_free
+from orchestrator.topology.inventory import CACHE_FOLDER
 from orchestrator.topology.topology import DOCKER, Topology, read_topology
 from stratos.client.records import Endpoints
 from stratos.wire.genesis import GenesisError, load_genesis

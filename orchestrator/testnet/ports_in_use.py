@@ -86,6 +86,6 @@ def busy_ports(plan: Plan, names: frozenset[str]) -> list[tuple[str, int]]:
         (node.name, port)
         for node in plan.nodes
         if node.name in names
-        for port in (node.config.ports.p2p, node.config.ports.http, node.config.ports.bulk)
+        for port in msgspec.structs.astuple(node.config.ports)
         if port and not port_is_free(port, node.config.listen)
     ]

@@ -190,6 +190,8 @@ class Raising:
             self.say(f"replacing {name}")
             height = layer_height(plan, plan.node(name).role)
             started |= runtime.start([name])
+            if name in runtime.quarantine:  # its machine was lost meanwhile; the others go on
+                continue
             wait_ready(plan, runtime, deadline_seconds=REPLACE_SECONDS, say=self.say, only=[name], above=height)
             journal.step("replaced", node=name)
         return frozenset(started)

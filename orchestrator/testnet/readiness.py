@@ -17,9 +17,9 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.errors import EnvironmentFault, PartialFailure
+from orchestrator.node_status import all_statuses, node_status, request
 from orchestrator.plan.plan import START_ORDER, NodePlan, Plan
 from orchestrator.runtimes.protocol import NodeState, Runtime
-from orchestrator.testnet.node_status import all_statuses, node_status, request
 
 FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.1

@@ -16,11 +16,11 @@ from msgspec import structs
 
 from orchestrator.chain_api import ChainApi, Committed, Refused, Registered
 from orchestrator.errors import PartialFailure
+from orchestrator.node_status import base_status
 from orchestrator.plan.keys import FAUCET, KeyRing
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.testnet.catching_up import wait_following, wait_voting
 from orchestrator.testnet.folder import TestnetFolder
-from orchestrator.testnet.node_status import base_status
 from stratos.client.records import Endpoints, MetaEndpoint, ValidatorEndpoint
 from stratos.crypto.keys import NodeKey, WalletKey
 from stratos.crypto.signing import sign_bytes
@@ -107,7 +107,7 @@ class Registrar:
         self._announce(node)
         wait_following(node, self.endpoints, patience_seconds=self.patience, say=self.say)
         if node.stake_wei > first:
-            self._fund(node, node.stake_wei - first)
+            self._fund(node, node.stake_wei - first, transactions=1)
             self._must(self._send(owner, Delegate(address, str(node.stake_wei - first))), node)
         wait_voting(node, patience_seconds=self.patience)
         return True
@@ -151,14 +151,14 @@ class Registrar:
     def _send(self, key: WalletKey, message: Message) -> Committed:
         return self.api.send(key, message, genesis_hash=self.hash)
 
-    def _fund(self, node: NodePlan, amount_wei: int) -> None:
+    def _fund(self, node: NodePlan, amount_wei: int, *, transactions: int = FEES) -> None:
         owner = self.ring.nodes[node.name].owner_key()
-        wanted = amount_wei + fees_wei(self.genesis)
+        wanted = amount_wei + transactions * int(self.genesis.ledger.gas_price_wei)
         short = wanted - self.api.account(owner.text).balance_wei
         if short > 0 and self.plan.outside is not None:
             raise PartialFailure(
-                f"the owner wallet {owner.text} of {node.name} has {short} wei less than the {wanted} that deposit and fees "
-                "take; ask the faucet again with `stratosctl join TICKET`, or send them to it, then run `up` again"
+                f"the owner wallet {owner.text} of {node.name} has {short} wei less than the {wanted} that deposit or stake "
+                "and fees take; ask the faucet again with `stratosctl join TICKET`, or send them to it, then run `up` again"
             )
         if short > 0:
             self._must(self._send(self.ring.wallet_key(FAUCET), Send(owner.address, str(short))), node)

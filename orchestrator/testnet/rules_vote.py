@@ -16,9 +16,9 @@ from msgspec import Struct
 
 from orchestrator.chain_api import ChainApi, Committed
 from orchestrator.errors import BadInput, PartialFailure
+from orchestrator.node_status import all_statuses
 from orchestrator.plan.plan import NodePlan
 from orchestrator.testnet.folder import TestnetFolder
-from orchestrator.testnet.node_status import all_statuses
 from orchestrator.testnet.rules_notes import old_programs
 from stratos.crypto.keys import NodeKey, WalletKey
 from stratos.ledger.rulebook import NEWEST_RULES

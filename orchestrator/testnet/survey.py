@@ -15,10 +15,10 @@ from typing import Any
 from msgspec import Struct, structs
 
 from orchestrator.chain_api import ChainApi, ChainUnreachable
+from orchestrator.node_status import all_statuses, base_status
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.runtimes.choose import runtime_for
 from orchestrator.testnet.folder import TestnetFolder
-from orchestrator.testnet.node_status import all_statuses, base_status
 from orchestrator.testnet.readiness import not_ready
 from orchestrator.testnet.rules_notes import rules_notes
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ansible.parsing.dataloader import DataLoader
 
 CACHE_VERSION = "2"
+CACHE_FOLDER = ".cache"
+"""Where the tool keeps what can be made anew, beside the testnets' folders."""
 _DYNAMIC = (b"$ANSIBLE_VAULT", b"!vault", b"!unsafe", b"{{", b"{%", b"plugin:")
 _STATIC_SUFFIXES = (".yml", ".yaml", ".ini", ".json", "")
 

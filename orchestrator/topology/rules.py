@@ -103,6 +103,11 @@ def whole(topology: Topology) -> Findings:
     warnings: list[str] = []
     validators, meta, resource = (topology.of_role(role) for role in ("validator", "meta", "resource"))
     _ports(topology, problems)
+    unlimited = [node.name for node in topology.nodes if node.bandwidth_mbit and topology.runtime != "docker"]
+    if unlimited:
+        warnings.append(
+            f"stratos_bandwidth_mbit limits containers of one engine only: {', '.join(unlimited)} will not be limited"
+        )
     _one_faucet(topology, problems)
     _public_host(topology, problems)
     if topology.network:  # what the network is, its own genesis says

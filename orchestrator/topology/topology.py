@@ -111,6 +111,8 @@ class Topology(Struct, frozen=True, kw_only=True):
     public_host: str = ""
     """Host of the inventory that serves the public files at `public_port`; empty: none does."""
     public_port: int = 0
+    metrics_ports: bool = False
+    """Whether /metrics has a port of its own where HTTP is for everybody; never of processes."""
     network: str = ""
     """Folder of a network run by others that these nodes take part in; empty: this inventory is the whole testnet."""
     warnings: tuple[str, ...] = ()
@@ -187,6 +189,7 @@ def topology_of(raw: RawInventory) -> Topology:
         ),
         public_host=str(settings["stratos_public_host"]),
         public_port=int(settings["stratos_public_port"]),
+        metrics_ports=bool(settings["stratos_metrics_ports"]),
         network=str((Path(raw.source).resolve().parent / network).resolve()) if network else "",
     )
     findings = rules.whole(topology)

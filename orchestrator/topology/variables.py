@@ -213,6 +213,14 @@ _ROWS: tuple[Variable, ...] = (
         "relative to the inventory",
     ),
     Variable("stratos_public_host", label(_NAME), "", TESTNET, "host of the inventory that serves the public files"),
+    Variable(
+        "stratos_metrics_ports",
+        boolean(),
+        False,
+        TESTNET,
+        "containers and machines: /metrics of validators (26660) and meta nodes (8890) at ports of their own, for operators only; "
+        "needs an image that knows them",
+    ),
     Variable("stratos_public_port", integer(1_024, 65_535), 8_080, TESTNET, "port at which it serves the public files"),
     Variable("stratos_user_stos", stos("0"), 100_000 * WEI_PER_STOS, TESTNET, "what the wallet `user` owns at genesis"),
     Variable(

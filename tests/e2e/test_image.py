@@ -19,7 +19,7 @@ from orchestrator.image.engine import engine
 from orchestrator.testnet.folder import files_of
 from orchestrator.testnet.planning import plan_testnet
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.ci]
 
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = """

@@ -21,6 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from up_driver import COMMAND_SECONDS, Tool, eventually
 
 from stratos.client import Client, ObjectToPut
+from stratos.crypto.keyfile import save_key
+from stratos.crypto.keys import WalletKey
 
 
 class Participant:
@@ -163,6 +165,67 @@ def test_a_meta_node_joins_when_it_is_voted_in(coordinator: Tool, participant: P
     eventually(lambda: json.loads(_read(coordinator, "/status"))["authorities"] == 2)
     seen = {node["name"]: node for node in participant.tool.json("status")["nodes"]}
     assert (seen["mine"]["role"], seen["mine"]["health"]) == ("meta", "ok")
+
+
+STOS = 10**18
+
+
+def _validators(coordinator: Tool) -> dict[str, dict[str, Any]]:
+    found = json.loads(_get(f"{_http(coordinator, 'v1')}/stratos/staking/v1/validators"))["validators"]
+    return {one["name"]: one for one in found}
+
+
+def test_a_validator_joins_with_a_ticket(coordinator: Tool, participant: Participant) -> None:
+    """The faucet pays the stake; nobody's file names the newcomer, and it votes, also after both sides were down; it leaves."""
+    ticket = _ticket(coordinator, "--role", "validator", "--grant", "1000")
+    done = participant.join(ticket["ticket"], "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["role"], report["active"], report["paid_wei"]) == ("validator", True, 1_000 * STOS)
+    assert int(_validators(coordinator)["mine"]["tokens_wei"]) == report["stake_wei"] < 1_000 * STOS
+    assert json.loads(_get(f"{_http(coordinator, 'v1')}/status"))["validators"] == 2
+
+    def votes() -> bool:
+        seen = {node["name"]: node for node in participant.tool.json("status")["nodes"]}
+        return seen["mine"]["health"] == "ok" and bool(seen["mine"]["details"]["voting"])
+
+    assert votes()
+    again = json.loads(participant.join(ticket["ticket"], "--json").stdout)
+    assert (again["changed"], again["paid_wei"]) == (0, 0)
+    assert participant.tool.json("down")["stopped"] == ["mine"]
+    coordinator.json("down")
+    coordinator.json("up")
+    assert participant.tool.json("up")["started"] == 1
+    height = coordinator.json("status")["height"]
+    eventually(lambda: coordinator.json("status")["height"] > height + 2 and votes())
+
+    stake = f"{report['stake_wei']}wei"
+    left = participant.tool.run("tx", "undelegate", "mine", stake, "--from", "mine")
+    assert left.returncode == 0, left.stderr
+    eventually(lambda: json.loads(_get(f"{_http(coordinator, 'v1')}/status"))["validators"] == 1)
+
+
+def test_a_validator_without_a_grant_brings_its_stake(
+    coordinator: Tool, participant: Participant, tmp_path: Path
+) -> None:
+    """Told what is missing before anything runs; with the wallet filled the same command finishes, killed at any step or not."""
+    ticket = _ticket(coordinator, "--role", "validator")["ticket"]
+    wallet = WalletKey.from_secret(b"w" * 32)
+    save_key(tmp_path / "own.key", wallet)
+    options = ("--wallet", str(tmp_path / "own.key"), "--stake", "50")
+    refused = participant.join(ticket, *options)
+    assert (refused.returncode, "the ticket grants nothing" in refused.stderr) == (2, True), refused.stderr
+    assert participant.tool.processes() == []
+    sent = coordinator.run("tx", "send", wallet.text, "51", "--from", "user")
+    assert sent.returncode == 0, sent.stderr
+    for step in ("placed", "started", "ready"):
+        participant.tool.run_until_step_of(
+            step, "join", ticket, "-o", str(participant.inventory), "--runtime", "process", "--name", "mine"
+        )
+    done = json.loads(participant.join(ticket, "--json").stdout)
+    assert (done["active"], done["paid_wei"], done["stake_wei"]) == (True, 0, 50 * STOS)
+    record = _validators(coordinator)["mine"]
+    assert (record["operator"], int(record["tokens_wei"])) == (wallet.text, 50 * STOS)
 
 
 def test_public_files_are_joined_from_and_must_be_whole(

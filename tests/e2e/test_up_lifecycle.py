@@ -49,6 +49,17 @@ def test_up_down_up_keeps_the_testnet(tool: Tool) -> None:
     assert back["height"] >= first["height"]
 
 
+def test_plan_tells_what_up_would_start_and_restart(tool: Tool) -> None:
+    """Nothing for a testnet that is as wanted; a node that is down is started, one whose config changes is restarted."""
+    assert tool.json("plan")["hosts"][0]["change"] == "new"
+    tool.json("up", "--no-probe")
+    assert tool.json("plan")["hosts"][0]["change"] == "unchanged"
+    kill_nodes(TestnetFolder(tool.root / "net"), ["r2"])
+    tool.write(SMALL.replace("{hosts: {v1: }}", "{hosts: {v1: {stratos_log_level: debug}}}"))
+    [host] = tool.json("plan")["hosts"]
+    assert (host["change"], host["starts"], host["restarts"]) == ("changed", ["r2"], ["v1"])
+
+
 def test_exec_spawn_raises_the_same_testnet(tool: Tool) -> None:
     """`stratos_spawn: exec` differs in nothing but how processes begin."""
     tool.write(SMALL.replace("    stratos_copies: 1\n", "    stratos_copies: 1\n    stratos_spawn: exec\n"))
@@ -121,6 +132,20 @@ def test_single_nodes_are_killed_and_started(tool: Tool) -> None:
         "r1": False,
         "r2": False,
     }
+
+
+def test_a_frozen_node_goes_on_where_it_was(tool: Tool) -> None:
+    """`node pause` freezes and says so, `stats` still answers, and both `unpause` and `up` let it go on; a name is needed."""
+    tool.json("up", "--no-probe")
+    assert tool.json("node", "pause", "r1", "m1")["changed"] == ["m1", "r1"]
+    states = {node["name"]: node["state"] for node in tool.json("status")["nodes"]}
+    assert states == {"v1": "running", "m1": "paused", "r1": "paused", "r2": "running"}
+    assert set(tool.json("node", "stats")["nodes"]) == set(states)
+    assert tool.json("node", "unpause", "r1")["changed"] == ["r1"]
+    assert tool.json("up", "--no-probe")["started"] == 1
+    assert {node["state"] for node in tool.json("status")["nodes"]} == {"running"}
+    refused = tool.run("node", "stop")
+    assert refused.returncode == 2 and "needs the names of nodes" in refused.stderr
 
 
 def test_two_testnets_side_by_side(tool: Tool) -> None:

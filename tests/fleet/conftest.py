@@ -56,7 +56,7 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     environment = {**os.environ, "STRATOS_TESTNETS": str(folder / "testnets")}
     file = folder / "fleet.yml"
     try:
-        _stratosctl("lab", "create", lab, "--machines", "3", environment=environment)
+        _stratosctl("lab", "create", lab, "--machines", "3", "--prepared", environment=environment)
         words = [*_FLEET.split(), "--set", f"stratos_testnet={lab}", "-o", str(file)]
         _stratosctl("lab", "inventory", lab, *words, environment=environment)
         _stratosctl("up", "-i", str(file), environment=environment)

@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.topology.topology import NodeSpec
 
-pytestmark = [pytest.mark.molecule]
+pytestmark = [pytest.mark.molecule, pytest.mark.ci]
 SECRETS = ("node.key", "wallet.key")
 UID = 10001
 

@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+IN_CI = ("role_engine",)
+"""The whole sequence on a real machine, as cheap as it gets; the others run with `test --all`."""
 DEADLINE_SECONDS = 1500
 TAIL_LINES = 120
 BIN = Path(sys.executable).parent
@@ -49,7 +51,9 @@ def molecule(action: str, scenario: str, environment: dict[str, str], log: Path)
 
 
 @pytest.mark.timeout(2 * DEADLINE_SECONDS)
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(name, marks=[pytest.mark.ci] if name in IN_CI else []) for name in SCENARIOS]
+)
 def test_scenario(scenario: str, engine: None, tmp_path: Path) -> None:
     """The scenario's whole sequence succeeds, and its second converge changes nothing."""
     log = tmp_path / "molecule.log"

@@ -34,7 +34,7 @@ from stratos.ledger.machine import Ledger
 from stratos.ledger.signing import sign_tx
 from stratos.net.consensus_host import ConsensusHost
 from stratos.net.guard import guard
-from stratos.net.http import HttpServer, build_app
+from stratos.net.http import HttpServer, build_app, build_metrics_app
 from stratos.net.mesh import PeerMesh
 from stratos.net.node_metrics import node_registry
 from stratos.net.peers import CLIENTS
@@ -160,6 +160,7 @@ class ValidatorNode:
             newest_rules=self.ledger.newest_rules,
         )
         self.http: HttpServer | None = None
+        self.metrics_http: HttpServer | None = None
         self._known_nodes = {
             bytes.fromhex(entry.public_key) for entry in (*config.peers, *config.meta, *config.validators)
         }
@@ -180,10 +181,14 @@ class ValidatorNode:
             health=self.health,
             read=self.metrics.read,
         )
-        app = build_app(status=self.status, health=self.health, registry=registry)
+        apart = config.ports.metrics
+        app = build_app(status=self.status, health=self.health, registry=None if apart else registry)
         add_rest(app, service=self.service, application=self.application, ledger=self.ledger, admission=self.admission)
         self.http = HttpServer(app)
         http = await self.http.start(config.listen, config.ports.http)
+        if apart:
+            self.metrics_http = HttpServer(build_metrics_app(registry))
+            await self.metrics_http.start(config.listen, apart)
         self._sweeper = guard("mempool sweep", self._sweep())
         _log.info("validator started", address=self.key.text, height=self.application.height, p2p=p2p, http=http)
         return {"p2p": p2p, "http": http}
@@ -196,8 +201,9 @@ class ValidatorNode:
         await self.host.stop()
         await self.mesh.close()
         await self.server.close()
-        if self.http is not None:
-            await self.http.close()
+        for http in (self.http, self.metrics_http):
+            if http is not None:
+                await http.close()
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.state.close()
         _log.info("validator stopped", height=self.application.height)

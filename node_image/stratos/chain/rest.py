@@ -24,7 +24,7 @@ from stratos.chain.rest_upgrade import upgrade_endpoints
 from stratos.chain.service import ChainService
 from stratos.ledger.errors import UNKNOWN, LedgerError
 from stratos.ledger.machine import Ledger
-from stratos.net.http import Refusal, json_response
+from stratos.net.http import METRICS_PATH, Refusal, json_response
 from stratos.net.peers import RpcRefused
 from stratos.wire.codec import encode
 from stratos.wire.limits import MAX_TX_BYTES
@@ -43,7 +43,7 @@ def add_rest(
     ledger: Ledger,
     admission: Admission,
 ) -> None:
-    """Put all endpoints on `app`, which already has /status, /health and /metrics."""
+    """Put all endpoints on `app`, which already has /status, /health and, unless they have a port of their own, /metrics."""
     endpoints = (
         *ChainEndpoints(service=service, application=application, ledger=ledger).endpoints(),
         *LedgerEndpoints(application=application, ledger=ledger).endpoints(),
@@ -61,7 +61,10 @@ def add_rest(
         status = 409 if verdict.code in _CONFLICT else 429 if verdict.code in _BUSY else 403
         raise Refusal(status, verdict.code, verdict.error)
 
-    described = document(endpoints, _own_paths(), version=__version__, network=ledger.genesis.network)
+    own = _own_paths()
+    if all(resource.canonical != METRICS_PATH for resource in app.router.resources()):
+        del own[METRICS_PATH]
+    described = document(endpoints, own, version=__version__, network=ledger.genesis.network)
 
     async def get_document(request: web.Request) -> web.Response:
         _no_query(request)
@@ -165,7 +168,7 @@ def _own_paths() -> api.Json:
     return {
         "/status": plain("Where this node is.", api.ANY_OBJECT),
         "/health": plain("Whether blocks come.", health, {"503": unhealthy}),
-        "/metrics": plain("Numbers for Prometheus.", api.TEXT, media="text/plain"),
+        METRICS_PATH: plain("Numbers for Prometheus.", api.TEXT, media="text/plain"),
         "/openapi.json": plain("This document.", api.ANY_OBJECT, {"400": refused}),
         "/stratos/tx": {
             "post": {

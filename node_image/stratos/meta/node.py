@@ -42,7 +42,7 @@ from stratos.meta.store import MetaStore
 from stratos.meta.submitter import Submitter
 from stratos.net.consensus_host import ConsensusHost
 from stratos.net.guard import guard, report_failure
-from stratos.net.http import HttpServer, build_app
+from stratos.net.http import HttpServer, build_app, build_metrics_app
 from stratos.net.mesh import PeerMesh
 from stratos.net.node_metrics import node_registry
 from stratos.net.routes import Routes
@@ -188,6 +188,7 @@ class MetaNode:
         self.faucet_door: ValidatorDoor | None = None
         self.faucet = self._open_faucet(tls)
         self.http: HttpServer | None = None
+        self.metrics_http: HttpServer | None = None
         self.blocks = 0
         """Blocks committed by this process."""
         self.entries = 0
@@ -211,13 +212,17 @@ class MetaNode:
             health=self.health,
             read=lambda: read_metrics(self),
         )
-        app = build_app(status=self.status, health=self.health, registry=registry)
+        apart = config.ports.metrics
+        app = build_app(status=self.status, health=self.health, registry=None if apart else registry)
         add_http_reads(app, application=self.application, reads=self.reads)
         add_faucet(app, self.faucet)
         if self.faucet is not None:
             self.faucet.add_metrics(registry)
         self.http = HttpServer(app)
         http = await self.http.start(config.listen, config.ports.http)
+        if apart:
+            self.metrics_http = HttpServer(build_metrics_app(registry))
+            await self.metrics_http.start(config.listen, apart)
         self._tasks = [
             guard("chain follower", self.follower.run()),
             guard("submitter", self.submitter.run()),
@@ -236,8 +241,9 @@ class MetaNode:
         await self.host.stop()
         await self.mesh.close()
         await self.server.close()
-        if self.http is not None:
-            await self.http.close()
+        for http in (self.http, self.metrics_http):
+            if http is not None:
+                await http.close()
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.state.close()
         _log.info("meta node stopped", height=self.application.height)

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from stratos.net.rpc import PortInUse
 
 MAX_HTTP_BODY_BYTES = 256 * 1024
+METRICS_PATH = "/metrics"
 _log = structlog.get_logger("stratos.net.http")
 _encoder = msgspec.json.Encoder()
 
@@ -70,8 +71,8 @@ async def _errors(
         return error_response(500, "internal", "the node failed to answer this; see its log")
 
 
-def build_app(*, status: StatusSource, health: HealthSource, registry: CollectorRegistry) -> web.Application:
-    """The application with /status, /health and /metrics; rooms add their own routes before it is served."""
+def build_app(*, status: StatusSource, health: HealthSource, registry: CollectorRegistry | None) -> web.Application:
+    """The application with /status, /health and, of a registry, /metrics; rooms add their own routes before it is served."""
     app = web.Application(middlewares=[_errors], client_max_size=MAX_HTTP_BODY_BYTES)
 
     async def get_status(_request: web.Request) -> web.Response:
@@ -83,13 +84,25 @@ def build_app(*, status: StatusSource, health: HealthSource, registry: Collector
             return json_response({"healthy": True})
         return json_response({"healthy": False, "reason": reason}, status=503)
 
+    app.router.add_get("/status", get_status)
+    app.router.add_get("/health", get_health)
+    if registry is not None:
+        _add_metrics(app, registry)
+    return app
+
+
+def build_metrics_app(registry: CollectorRegistry) -> web.Application:
+    """The application with /metrics and nothing else, for a port that is not for everybody."""
+    app = web.Application(middlewares=[_errors], client_max_size=MAX_HTTP_BODY_BYTES)
+    _add_metrics(app, registry)
+    return app
+
+
+def _add_metrics(app: web.Application, registry: CollectorRegistry) -> None:
     async def get_metrics(_request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), content_type="text/plain", charset="utf-8")
 
-    app.router.add_get("/status", get_status)
-    app.router.add_get("/health", get_health)
-    app.router.add_get("/metrics", get_metrics)
-    return app
+    app.router.add_get(METRICS_PATH, get_metrics)
 
 
 class HttpServer:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from stratos.wire.limits import GIB, MIB
 from stratos.wire.scalars import Amount, Count, Name, Uint
@@ -34,11 +34,13 @@ class ConfigError(ValueError):
 
 
 class Ports(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Listening ports. `bulk` is the slice port of resource nodes."""
+    """Listening ports. `bulk` is the slice port of resource nodes; `metrics` where /metrics is served, left out: beside the rest
+    of HTTP, as programs have it that do not know this field."""
 
     p2p: Port = 0
     http: Port = 0
     bulk: Port = 0
+    metrics: Port | UnsetType = UNSET
 
 
 class PeerEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

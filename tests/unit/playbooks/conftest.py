@@ -1,12 +1,16 @@
 """Modules and plugins of the playbooks, loaded by path as Ansible does, and a machine made of a folder and a script."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 PLAYBOOKS = Path(__file__).resolve().parents[3] / "playbooks"
+# Ansible reads its environment once a process, and tests of inventories may come after these in the same one.
+os.environ.setdefault("ANSIBLE_INVENTORY_UNPARSED_FAILED", "true")
+os.environ.setdefault("ANSIBLE_INVENTORY_UNPARSED_WARNING", "false")
 
 
 def load(relative, name):

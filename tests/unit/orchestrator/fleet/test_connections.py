@@ -16,7 +16,7 @@ import pytest
 from msgspec import Struct
 
 from orchestrator.errors import BadInput
-from orchestrator.fleet import failures, sudo_passwords
+from orchestrator.fleet import connections, failures, sudo_passwords
 from orchestrator.fleet.connections import Result, close_all, connect, run, run_all
 from orchestrator.fleet.failures import Failure, HostFailed, sudo_failure
 from orchestrator.fleet.ssh_options import Jump, parse_jump, parse_ssh_options
@@ -131,6 +131,15 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     yield server
     close_all()
     server.close()
+
+
+def test_a_machine_cannot_fill_our_memory(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a machine writes is read up to a limit, and then it has failed; what it complains of is cut off."""
+    monkeypatch.setattr(connections, "LONGEST_ANSWER_BYTES", 1 << 20)
+    with pytest.raises(HostFailed, match=r"box: `head .*` wrote more than 1 MiB"):
+        run(lab.target(), "head -c 3000000 /dev/zero", timeout=10)
+    loud = run(lab.target(), "head -c 3000000 /dev/zero >&2; echo done", timeout=10)
+    assert (loud.text, len(loud.stderr)) == ("done", 1 << 20)
 
 
 def test_bytes_go_in_and_come_out_and_one_connection_serves_all(lab: Lab) -> None:

@@ -48,6 +48,15 @@ def test_a_machine_over_ssh(tmp_path: Path) -> None:
     assert (machine.address, machine.user, machine.port) == ("198.51.100.4", "admin", 2222)
 
 
+def test_a_validator_has_a_stake_and_no_deposit(tmp_path: Path) -> None:
+    """Down to one wei, as the ticket's grant leaves it after fees."""
+    path = tmp_path / "mine.yml"
+    path.write_text(fill(structs.replace(ANSWERS, role="validator", tier=0, deposit_wei=0, stake_wei=10**21 - 1)))
+    [node] = read_topology(path).nodes
+    assert (node.role, node.stake_wei, node.deposit_wei) == ("validator", 10**21 - 1, 0)
+    assert "tx undelegate" in path.read_text()
+
+
 @pytest.mark.parametrize("host", ["a b", "admin@", "x@h:99999", "-oProxyCommand=x", "a@b@c", "h\nansible_user: root"])
 def test_a_host_that_cannot_be_meant_is_refused(host: str) -> None:
     """Nothing but user, address and port gets into the file."""

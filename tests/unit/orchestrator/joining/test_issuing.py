@@ -8,8 +8,10 @@ import msgspec
 import pytest
 
 from orchestrator.errors import BadInput
+from orchestrator.joining.issuing import deposit_wei, stake_wei
 from orchestrator.plan.plan import Outcome
 from orchestrator.testnet.folder import TestnetFolder
+from orchestrator.testnet.registration import fees_wei
 from stratos.client.records import Endpoints
 from stratos.crypto.keyfile import load_node_key
 from stratos.wire.genesis import genesis_hash
@@ -40,11 +42,36 @@ def test_a_meta_node_has_no_tier(issue: Issue) -> None:
 
 
 def test_what_cannot_be_invited_is_refused_with_the_way_to_go(issue: Issue) -> None:
-    """Validators, tiers that are none, and a time that no ticket lasts."""
-    with pytest.raises(BadInput, match="group validators"):
-        issue(role="validator")
+    """Tiers that are none, and a time that no ticket lasts."""
+    with pytest.raises(BadInput, match="one of this network's 3 tiers"):
+        issue(tier=9)
     with pytest.raises(BadInput, match="366 days"):
         issue(expires_seconds=10**9)
+
+
+def test_a_validator_is_granted_what_the_coordinator_says(issue: Issue, outcome: Outcome) -> None:
+    """Nothing by itself: then it stakes its own, as the smallest founder did; else the grant less fees."""
+    assert int(issue(role="validator").body.grant_wei) == 0
+    assert stake_wei(0, outcome.genesis) == min(int(one.stake_wei) for one in outcome.genesis.validators)
+    granted = int(issue(role="validator", grant_wei=500 * STOS).body.grant_wei)
+    assert (granted, stake_wei(granted, outcome.genesis)) == (500 * STOS, 500 * STOS - fees_wei(outcome.genesis))
+    assert deposit_wei("validator", 0, outcome.genesis) == 0
+
+
+def test_a_grant_that_nobody_can_pay_or_use_is_refused(issue: Issue, folder: TestnetFolder, outcome: Outcome) -> None:
+    """More than the faucet gives on any day, too little for a vote, or no faucet at all."""
+    with pytest.raises(BadInput, match="never pays 200001 STOS, its limit is 200000"):
+        issue(role="validator", grant_wei=200_001 * STOS)
+    with pytest.raises(BadInput, match="give a validator no vote"):
+        issue(role="validator", grant_wei=10**14)
+    nodes = (
+        msgspec.structs.replace(node, config=msgspec.structs.replace(node.config, faucet=None))
+        for node in outcome.plan.nodes
+    )
+    folder.save_plan(msgspec.structs.replace(outcome.plan, nodes=tuple(nodes)))
+    with pytest.raises(BadInput, match="no meta node serves a faucet"):
+        issue(grant_wei=STOS)
+    assert int(issue(grant_wei=0).body.grant_wei) == 0
 
 
 def test_only_the_coordinator_issues(issue: Issue, folder: TestnetFolder, outcome: Outcome) -> None:

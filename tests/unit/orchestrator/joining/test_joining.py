@@ -138,6 +138,20 @@ def test_an_edited_inventory_is_kept_and_must_still_fit(side: Side, issue: Issue
         side.join(issue(now_ms=now_ms)).run()
 
 
+def test_a_validators_stake_comes_from_ticket_or_option(side: Side, issue: Issue, now_ms: int) -> None:
+    """It is written into the inventory; one that gives no vote, or for a node without stakes, is refused before."""
+    with pytest.raises(BadInput, match="gives no vote"):
+        side.join(issue(role="validator", now_ms=now_ms), stake_wei=5).run()
+    with pytest.raises(BadInput, match="leave --stake away"):
+        side.join(issue(now_ms=now_ms), stake_wei=10**18).run()
+    assert not side.output.exists()
+    for wanted, wish in (("499.", {}), ('"7"', {"stake_wei": 7 * 10**18})):
+        with pytest.raises(VerdictFailed):
+            side.join(issue(role="validator", grant_wei=500 * 10**18, now_ms=now_ms), **wish).run()
+        assert f"stratos_stake_stos: {wanted}" in side.output.read_text().replace('"499', "499")
+        side.output.unlink()
+
+
 def test_an_inventory_of_another_testnet_is_not_taken_over(side: Side, issue: Issue, now_ms: int) -> None:
     """--output names a file that says something else."""
     with pytest.raises(VerdictFailed):

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.errors import PartialFailure
 from orchestrator.joining import paying
-from orchestrator.testnet.node_status import Answer
+from orchestrator.node_status import Answer
 from stratos.crypto.keys import WalletKey
 from stratos.wire.faucet import FaucetPayment, FaucetRequest
 from tests.unit.orchestrator.joining.conftest import Issue

@@ -1,5 +1,7 @@
 """Whom Prometheus is told to scrape."""
 
+from msgspec import structs
+
 from orchestrator.monitoring.targets import Exporter, machine_targets, node_targets, target_files
 from orchestrator.plan.plan import NodePlan, Plan
 from orchestrator.plan.ports import PortMap
@@ -47,6 +49,14 @@ def test_every_node_is_scraped_at_its_http_port_under_its_labels() -> None:
         "targets": ["10.0.0.1:1317"],
         "labels": {"testnet": "net", "node": "v1", "role": "validator", "region": "eu", "machine": "machine-a"},
     }
+
+
+def test_a_node_with_a_port_for_metrics_is_scraped_there() -> None:
+    """Its HTTP is for everybody and does not tell them."""
+    node = plan().nodes[0]
+    apart = structs.replace(node, config=structs.replace(node.config, ports=Ports(p2p=1, http=1317, metrics=26660)))
+    [group] = node_targets(structs.replace(plan(), nodes=(apart,)))
+    assert group["targets"] == ["10.0.0.1:26660"]
 
 
 def test_an_ipv6_address_is_bracketed_and_a_node_alone_is_its_own_machine() -> None:

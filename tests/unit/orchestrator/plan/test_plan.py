@@ -14,7 +14,7 @@ from orchestrator.testnet.folder import endpoints_of, files_of
 from orchestrator.topology.raw import RawHost, RawInventory, RawValue
 from orchestrator.topology.topology import Topology, topology_of
 from stratos.crypto.keys import node_address
-from stratos.wire.config import NodeConfig
+from stratos.wire.config import NodeConfig, dump_config
 from tests.unit.orchestrator.plan.conftest import Planner, counter, topology
 
 
@@ -270,12 +270,25 @@ def test_a_participant_is_not_moved_to_another_network(planner: Planner) -> None
         planner(mine, Existing(outcome.ring, outcome.plan, outcome.genesis, None, other))
 
 
+def test_configs_have_no_port_for_metrics_unless_asked(planner: Planner) -> None:
+    """Programs that do not know the field go on reading theirs; a process never has one."""
+    hosts = tuple(
+        RawHost(name, (group,), "ssh", f"192.0.2.{number}", {"stratos_copies": RawValue(1, "all")})
+        for number, (name, group) in enumerate((("v1", "validators"), ("m1", "meta"), ("r1", "resource")), 1)
+    )
+    configs = [node.config for node in planner(topology_of(RawInventory("net.yml", hosts))).plan.nodes]
+    asked = topology(everywhere={"stratos_metrics_ports": True})
+    configs += [node.config for node in planner(asked).plan.nodes]
+    assert all(b"metrics" not in dump_config(config) for config in configs)
+
+
 def test_the_public_files_port_is_let_in_where_they_are_served(planner: Planner) -> None:
     """The packet filter of that machine, and of no other, opens it for everybody."""
     values = {
         "stratos_copies": RawValue(1, "all"),
         "stratos_public_host": RawValue("r1", "all"),
         "stratos_public_port": RawValue(8_090, "all"),
+        "stratos_metrics_ports": RawValue(True, "all"),
     }
     hosts = tuple(
         RawHost(name, (group,), "ssh", f"192.0.2.{number}", values)
@@ -287,6 +300,8 @@ def test_the_public_files_port_is_let_in_where_they_are_served(planner: Planner)
         for name, ports in reach_of(plan, exporter_port=9100).items()
     }
     assert (8_090, "public") in open_ports["192.0.2.3"]
+    assert {(1_317, "public"), (26_660, "operators")} <= set(open_ports["192.0.2.1"])
+    assert {(8_889, "public"), (8_890, "operators")} <= set(open_ports["192.0.2.2"])
     assert [name for name, ports in open_ports.items() if (8_090, "public") in ports] == ["192.0.2.3"]
     nowhere = structs.replace(hosts[0], variables={**values, "stratos_public_host": RawValue("nobody", "all")})
     with pytest.raises(BadInput, match="stratos_public_host"):

@@ -68,3 +68,23 @@ def test_uploads_keep_enough_holders() -> None:
     """With six holders and four copies, two may be away; with four, one at a time is the least there is."""
     assert [len(batch.names) for batch in resource_batches(holders(*"aaaaaa"), holders=6, copies=4)] == [2, 2, 2]
     assert [len(batch.names) for batch in resource_batches(holders(*"aaaa"), holders=4, copies=4)] == [1, 1, 1, 1]
+
+
+def test_who_is_away_counts_as_being_replaced() -> None:
+    """With one of seven away for good, a batch has one validator where it would have two; replaced itself, it is first and alone."""
+    nodes = validators(*[1] * 7)
+    made = validator_batches(nodes[1:], total_wei=7, count=7, away_wei=1, allow_halt=False)
+    assert [len(batch.names) for batch in made] == [1] * 6
+    nodes[6] = Rollable(name="v6", role="validator", power_wei=1, away=True)
+    made = validator_batches(nodes, total_wei=7, count=7, away_wei=1, allow_halt=False)
+    assert [batch.names for batch in made] == [("v6",), ("v0", "v1"), ("v2", "v3"), ("v4", "v5")]
+
+
+def test_a_meta_node_that_is_away_leaves_no_room() -> None:
+    """Three of four authorities are a quorum, two are none."""
+    nodes = [Rollable(name=f"m{index}", role="meta") for index in range(4)]
+    with pytest.raises(BadInput, match="1 are away already"):
+        meta_batches(nodes[1:], count=4, away=1, allow_halt=False)
+    back = Rollable(name="m3", role="meta", away=True)
+    made = meta_batches([*nodes[:3], back], count=4, away=1, allow_halt=False)
+    assert [batch.names for batch in made] == [("m3",), ("m0",), ("m1",), ("m2",)]

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.plan.ports import PortMap, SlotRequest, assign_slots
+from stratos.wire.config import Ports
 
 ROLES = ("validator", "meta", "resource")
 
@@ -13,7 +14,7 @@ ROLES = ("validator", "meta", "resource")
 def test_a_machine_of_its_own_has_the_public_ports() -> None:
     """One node of each role on a machine: all have the ports of the public network."""
     ports = assign_slots(PortMap(), [SlotRequest(role, role, "host") for role in ROLES])
-    assert ports.ports_of("validator", "validator").p2p == 26_656
+    assert ports.ports_of("validator", "validator") == Ports(p2p=26_656, http=1_317, metrics=26_660)
     assert ports.ports_of("meta", "meta").p2p == 8_888
     assert ports.ports_of("resource", "resource").bulk == 18_081
 
@@ -43,6 +44,6 @@ def test_no_two_nodes_of_a_machine_share_a_port(old: list[tuple[str, str]], new:
     taken: set[tuple[str, int]] = set()
     for one in asked:
         mine = ports.ports_of(one.name, one.role)
-        for port in filter(None, (mine.p2p, mine.http, mine.bulk)):
+        for port in filter(None, (mine.p2p, mine.http, mine.bulk, mine.metrics)):
             assert (one.place, port) not in taken
             taken.add((one.place, port))

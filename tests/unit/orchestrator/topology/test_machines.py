@@ -85,3 +85,10 @@ def test_the_example_fleet_is_valid() -> None:
     topology = read_topology(ROOT / "inventories" / "fleet.example.yml")
     assert topology.warnings == ()
     assert len(topology.nodes) == 14 and len(topology.machines) == 16
+
+
+def test_a_limit_that_nobody_enforces_is_told(read: Read) -> None:
+    """Bandwidth is limited in containers of one engine; on machines the inventory's number would promise what is not so."""
+    limited = read(FLEET.replace("stratos_cpus: 1.5", "stratos_bandwidth_mbit: 50"))
+    assert any("r1 will not be limited" in warning for warning in limited.warnings)
+    assert not any("stratos_bandwidth_mbit" in warning for warning in read(FLEET).warnings)

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from orchestrator.testnet.node_status import Answer, parse_answer, request
+from orchestrator.node_status import Answer, parse_answer, request
 
 
 @pytest.mark.parametrize(
