@@ -21,7 +21,7 @@ from orchestrator.errors import BadInput, EnvironmentFault
 from orchestrator.image.base import Base, choose_base, look_into
 from orchestrator.image.context import revision, source_digest, source_files, write_context
 from orchestrator.image.lock import problems_of_lock
-from orchestrator.image.names import BASE_LABEL, DIGEST_LABEL, REVISION_LABEL, RULES_LABEL, VERSION_LABEL
+from orchestrator.image.names import BASE_LABEL, DIGEST_LABEL, REVISION_LABEL, RULES_LABEL, SOURCES_LABEL, VERSION_LABEL
 from orchestrator.image.rootfs import Say
 from orchestrator.image.sbom import bill_of_materials
 from orchestrator.image.wheels import locked_for, stage_wheels
@@ -51,6 +51,16 @@ class BuildReport(Struct, frozen=True, kw_only=True):
 def newest_rules() -> int:
     """The newest version of the ledger's rules that these sources know."""
     return NEWEST_RULES
+
+
+def is_stale(docker_client: docker.DockerClient, image: str, *, root: Path = NODE_FOLDER) -> bool:
+    """Whether the engine's image of that name was built from other sources than those in `root`, whatever the choices."""
+    try:
+        found = docker_client.images.get(image)
+    except ImageNotFound:
+        return False
+    made = found.labels.get(SOURCES_LABEL)
+    return made is not None and made != source_digest(source_files(root), {})
 
 
 def build_image(
@@ -93,6 +103,7 @@ def build_image(
         REVISION_LABEL: commit,
         RULES_LABEL: str(rules),
         DIGEST_LABEL: digest,
+        SOURCES_LABEL: source_digest(files, {}),
         BASE_LABEL: chosen.name,
         "org.opencontainers.image.title": "stratos-node",
         "org.opencontainers.image.licenses": "Apache-2.0",

@@ -13,6 +13,8 @@ REVISION_LABEL = "org.opencontainers.image.revision"
 BASE_LABEL = "org.opencontainers.image.base.name"
 RULES_LABEL = "network.stratos.rules"
 DIGEST_LABEL = "network.stratos.sources"
+SOURCES_LABEL = "network.stratos.code"
+"""Digest of the sources alone; the one above covers the choices of the build too."""
 
 _NAME = re.compile(r"^(?:[a-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9]+(?:[._/-][a-z0-9]+)*:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")
 

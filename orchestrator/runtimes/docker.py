@@ -334,6 +334,8 @@ class DockerRuntime:
         )
 
     def _is_current(self, name: str, listed: Mapping[str, Any]) -> bool:
+        if not self._held.known_image(self._nodes[name].image):
+            return False  # it runs an image that the engine has lost the name of
         wish = self._wish(self._nodes[name])
         joined = listed["NetworkSettings"]["Networks"]
         return bool(

@@ -166,18 +166,21 @@ class Holdings:
 
     def image_id(self, image: str) -> str:
         """The image of a tag, built from these sources when it is the one they make and the engine lacks it."""
+        return self.known_image(image) or self._make_image(image)
+
+    def known_image(self, image: str) -> str:
+        """The image of a tag as the engine has it, or nothing: who only looks must not build one."""
         if image not in self._images:
-            self._images[image] = self._find_image(image)
+            with self.told(image, "look up"):
+                try:
+                    self._images[image] = str(self.api.inspect_image(image)["Id"])
+                except ImageNotFound:
+                    return ""
         return self._images[image]
 
-    def _find_image(self, image: str) -> str:
+    def _make_image(self, image: str) -> str:
         from orchestrator.image.names import default_image
 
-        with self.told(image, "look up"):
-            try:
-                return str(self.api.inspect_image(image)["Id"])
-            except ImageNotFound:
-                pass
         if image != default_image():
             raise EnvironmentFault(
                 f"the engine has no image {image}; build it with `stratosctl image build --tag {image}` or load it with "
@@ -186,4 +189,5 @@ class Holdings:
         from orchestrator.image.build import build_image  # the long way
 
         self.say(f"the engine has no image {image}: building it")
-        return build_image(self.client, image=image, say=self.say).image_id
+        self._images[image] = build_image(self.client, image=image, say=self.say).image_id
+        return self._images[image]

@@ -130,6 +130,7 @@ class Raising:
                 f"no node of {plan.name} could be placed: {'; '.join(dict.fromkeys(runtime.quarantine.values()))}"
             )
         journal.step("placed", nodes=sorted(placed))
+        self._tell_stale_image(plan)
         self._phase("placed")
         started = self._start(plan, runtime, journal)
         self._phase("started")
@@ -168,6 +169,26 @@ class Raising:
             quarantined=dict(runtime.quarantine),
             draining=draining,
         )
+
+    def _tell_stale_image(self, plan: Plan) -> None:
+        """Nodes run the image that the engine has; who has changed the sources since wants to know."""
+        from orchestrator.image.names import default_image  # only its name, for processes too
+
+        image = default_image()
+        if plan.runtime == PROCESS or all(node.image != image for node in plan.nodes):
+            return
+        from orchestrator.image.build import is_stale  # the engine's SDK, where there is an image
+        from orchestrator.image.engine import engine
+
+        try:
+            stale = is_stale(engine(), image)
+        except EnvironmentFault:
+            return  # archives serve as well; nothing can be said about them
+        if stale:
+            self.notes.append(
+                f"{image} was built from other sources than these; `stratosctl image build`, then `stratosctl upgrade "
+                f"--image {image}` brings them to the nodes"
+            )
 
     def _phase(self, name: str) -> None:
         self.phases[name] = round(time.time() - self.began, 3)

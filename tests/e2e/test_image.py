@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import StratosctlError
+from orchestrator.image.build import NODE_FOLDER, is_stale
 from orchestrator.image.engine import engine
 from orchestrator.testnet.folder import files_of
 from orchestrator.testnet.planning import plan_testnet
@@ -179,3 +181,14 @@ def test_saved_and_loaded_it_is_the_same_image_and_the_file_is_the_same_twice(
     finally:
         with contextlib.suppress(Exception):
             client.images.load(first.read_bytes())
+
+
+def test_an_image_of_other_sources_is_known_as_such(client: Any, image: str, tmp_path: Path) -> None:
+    """The same sources are not stale, a changed line is, and an image that is not there is neither."""
+    assert not is_stale(client, image)
+    assert not is_stale(client, "stratos-node:was-never-built")
+    changed = tmp_path / "node_image"
+    shutil.copytree(NODE_FOLDER, changed)
+    with (changed / "stratos" / "node.py").open("a") as file:
+        file.write("# changed\n")
+    assert is_stale(client, image, root=changed)

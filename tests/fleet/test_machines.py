@@ -13,6 +13,7 @@ from orchestrator.topology.topology import NodeSpec
 pytestmark = [pytest.mark.molecule, pytest.mark.ci]
 CLOSED = (2375, 2376, 9, 23)
 """The engine's API, and ports that nothing of ours uses."""
+KNOCK = "python3 -c 'import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3)' %s %s"
 WAIT_SECONDS = 60.0
 CLOCK_SECONDS = 5.0
 
@@ -39,6 +40,18 @@ def test_ports_of_the_nodes_are_open(fleet, nodes: tuple[NodeSpec, ...]) -> None
         assert ports, node.name
         for port in ports:
             assert connects(node.address, port), f"{node.name} {port}"
+
+
+def test_numbers_for_operators_are_out_of_others_reach(fleet, topology, nodes: tuple[NodeSpec, ...]) -> None:
+    """A resource node's HTTP answers here, where the operator is, and not to another machine, which its bulk port lets in."""
+    holders = [node for node in nodes if node.role == "resource"]
+    assert holders
+    for node in holders:
+        other = fleet.machine(next(machine.name for machine in topology.machines if machine.name != node.machine))
+        ports = fleet.entry(node)["ports"]
+        assert connects(node.address, ports["http"])
+        assert other.run(KNOCK, node.address, ports["bulk"]).rc == 0
+        assert other.run(KNOCK, node.address, ports["http"]).rc != 0
 
 
 def test_nothing_else_is_open(fleet, topology) -> None:
