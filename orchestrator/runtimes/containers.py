@@ -154,7 +154,7 @@ def _made(wish: ContainerWish) -> dict[str, Any]:
     host = HostConfig(
         version=API_VERSION,
         network_mode=wish.network,
-        mounts=[Mount(target=CONTAINER_HOME, source=wish.name, type="volume", labels=labels)],
+        mounts=[home_mount(wish, CONTAINER_HOME)],
         tmpfs={"/tmp": f"rw,nosuid,nodev,noexec,size={TMP_BYTES}"},  # noqa: S108 - of the container
         read_only=True,
         cap_drop=["ALL"],
@@ -179,14 +179,24 @@ def _made(wish: ContainerWish) -> dict[str, Any]:
     }
 
 
-def packed(files: Mapping[str, bytes]) -> bytes:
-    """Files as the tar that is unpacked in the node's volume: of the node's user, mode 0600."""
+def home_mount(wish: ContainerWish, target: str) -> Mount:
+    """The node's volume. It is filled by us: the engine need not look whether the image has something to put in."""
+    return Mount(target=target, source=wish.name, type="volume", labels=wish.owner_labels, no_copy=True)
+
+
+def packed(files: Mapping[str, bytes | None]) -> bytes:
+    """Files as a tar: of the node's user, mode 0600; None is a folder, mode 0700."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as archive:
         for name, data in sorted(files.items()):
             entry = tarfile.TarInfo(name)
-            entry.size, entry.mode, entry.uid, entry.gid = len(data), 0o600, CONTAINER_UID, CONTAINER_UID
-            archive.addfile(entry, io.BytesIO(data))
+            entry.mode, entry.uid, entry.gid = 0o600, CONTAINER_UID, CONTAINER_UID
+            if data is None:
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o700
+                archive.addfile(entry)
+            else:
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
     return target.getvalue()
 
 

@@ -1,7 +1,7 @@
 """The container runtime: one container per node of one engine, through its API alone, so that the engine may be elsewhere.
 
-Nothing of this machine's disk is mounted: files go into the node's volume through the API, before its container starts. The homes in
-the testnet's folder are the record of what was placed. Each container is looked at before it is touched, and whatever concerns
+Nothing of this machine's disk is mounted: files go into the nodes' volumes through the API, all at once, before their containers are
+made. The homes in the testnet's folder are the record of what was placed. Each container is looked at before it is touched, and whatever concerns
 several nodes happens in parallel, because an engine takes its time for each. What stops a node says so in its exit code;
 a node that ends by itself is started again by the engine. What the engine holds and whose it is, `holdings.py` knows.
 
@@ -28,9 +28,8 @@ from orchestrator.runtimes.kept_log import keep_log, kept_log
 from orchestrator.runtimes.placing import place_homes
 from orchestrator.runtimes.protocol import NodeFiles, NodeState
 from orchestrator.runtimes.shaping import BANDWIDTH_FILE, limit_new_cables
-from orchestrator.runtimes.units import CONTAINER_HOME
 from orchestrator.runtimes.usage import LOOK, Usage, usage_from_engine, usage_from_inside
-from orchestrator.runtimes.volumes import flag_command, remove_files, set_flag
+from orchestrator.runtimes.volumes import filled, flag_command, remove_files, set_flag
 
 LONGEST_OUTPUT_BYTES = 64 * 1024 * 1024
 SERVING_SECONDS = 1.0
@@ -38,6 +37,8 @@ SERVING_SECONDS = 1.0
 
 class DockerRuntime:
     """The containers of the testnet in `folder`, whose plan is `plan`."""
+
+    status_seconds = 0.5
 
     def __init__(self, plan: Plan, folder: Path, *, say: Callable[[str], None]) -> None:
         self.plan = plan
@@ -87,12 +88,12 @@ class DockerRuntime:
         self._held.refuse_strangers()
         self._held.make_networks(self.plan.networks)
         listed, volumes = self._held.listed(), self._held.volumes()
-        with ThreadPoolExecutor(min(AT_ONCE, len(names))) as pool:
+        wishes = [self._wish(self._nodes[name]) for name in names]
+        fresh = [wish for wish in wishes if not _was_started(wish, listed.get(wish.node.name))]
+        with ThreadPoolExecutor(min(AT_ONCE, len(names))) as pool, filled(self._held, fresh):
             starting = [
-                pool.submit(
-                    self._start_one, self._wish(self._nodes[name]), listed.get(name), volumes, int(timeout_seconds)
-                )
-                for name in names
+                pool.submit(self._start_one, wish, listed.get(wish.node.name), volumes, int(timeout_seconds))
+                for wish in wishes
             ]
             if meanwhile is not None:
                 meanwhile()
@@ -217,9 +218,9 @@ class DockerRuntime:
             and not self._is_current(name, listed[name])
         )
 
-    def serving(self, node: NodePlan, state: NodeState) -> bool:
+    def serving(self, node: NodePlan, state: NodeState | None) -> bool:
         """Whether its HTTP port answers: files of a node are not to be seen from here."""
-        return state.pid != 0 and node_status(node, timeout_seconds=SERVING_SECONDS) is not None
+        return node_status(node, timeout_seconds=SERVING_SECONDS) is not None
 
     def read_log(self, name: str, *, since: float = 0.0) -> bytes:
         """What earlier containers of the node wrote, as far as it is kept, and what this one did."""
@@ -246,7 +247,7 @@ class DockerRuntime:
         """Make and start one container, unless it runs as wanted; whether it was started."""
         name = wish.node.name
         with self._held.told(name, "start"):
-            if listed is not None and listed["Labels"].get(containers.DIGEST_LABEL) != wish.digest:
+            if listed is not None and not _made_for(wish, listed):
                 if listed["State"] in ("running", "paused", "restarting"):
                     self._held.api.stop(listed["Id"], timeout=timeout_seconds)
                 self._remove(name, listed["Id"])
@@ -259,8 +260,6 @@ class DockerRuntime:
             else:
                 container = str(listed["Id"])
                 joined = listed["NetworkSettings"]["Networks"]
-            if listed is None or listed["State"] == "created":  # nobody knows whether an interrupted run got this far
-                self._held.api.put_archive(container, CONTAINER_HOME, containers.packed(wish.files))
             for network, address in wish.others.items():
                 if network not in joined:
                     self._held.api.connect_container_to_network(container, network, ipv4_address=address)
@@ -342,3 +341,12 @@ class DockerRuntime:
         return bool(
             listed["Labels"].get(containers.DIGEST_LABEL) == wish.digest and wish.others.keys() <= joined.keys()
         )
+
+
+def _made_for(wish: ContainerWish, listed: Mapping[str, Any]) -> bool:
+    return bool(listed["Labels"].get(containers.DIGEST_LABEL) == wish.digest)
+
+
+def _was_started(wish: ContainerWish, listed: Mapping[str, Any] | None) -> bool:
+    """Whether a container of this wish ever ran: then its volume holds its files. An interrupted run may have left a created one."""
+    return listed is not None and _made_for(wish, listed) and listed["State"] != "created"

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.fleet.connections import Result, run_all
+from orchestrator.fleet.direct import Probe
 from orchestrator.fleet.failures import BROKEN, Failure
 from orchestrator.runtimes.bundles import Manifest
 from orchestrator.runtimes.protocol import NodeState
@@ -52,34 +53,44 @@ class MachineState(Struct, frozen=True, kw_only=True):
         return [node.name for node in self.manifest.nodes] if self.manifest is not None else []
 
 
-def look(machines: Iterable[Machine], testnet: str, images: Iterable[str]) -> dict[str, MachineState | Failure]:
-    """Ask every machine; machine name -> its state, or why there is none."""
-    asked = json.dumps({"testnet": testnet, "images": sorted(set(images))})
+def look(machines: Iterable[Machine], testnet: str, images: Iterable[str] = ()) -> dict[str, MachineState | Failure]:
+    """Ask every machine; machine name -> its state, or why there is none. Images are looked up only when they are named."""
+    asking = probe(testnet, images)
     answers = run_all(
         machines,
-        f"python3 - {shlex.quote(asked)}",
+        f"python3 - {shlex.quote(asking.argument)}",
         timeout=LOOK_SECONDS,
         sudo=True,
-        stdin=_PROBE.read_bytes(),
+        stdin=asking.source.encode(),
     )
     return {name: _state(name, answer) for name, answer in answers.items()}
+
+
+def probe(testnet: str, images: Iterable[str] = ()) -> Probe:
+    """The program that a machine runs to tell its state."""
+    return Probe(_PROBE.read_text(), json.dumps({"testnet": testnet, "images": sorted(set(images))}))
+
+
+def read_state(name: str, said: bytes, *, trouble: str = "") -> MachineState | Failure:
+    """What a probe printed; `trouble`: why that may be nothing."""
+    try:
+        if not trouble and len(said) <= MAX_ANSWER_BYTES:
+            return msgspec.json.decode(said, type=MachineState)
+    except msgspec.DecodeError as error:
+        trouble = str(error)
+    return Failure(
+        machine=name,
+        kind=BROKEN,
+        reason=f"its state could not be read ({trouble or f'{len(said)} bytes'})",
+        fix="check that python3 and systemd work there, then run again",
+    )
 
 
 def _state(name: str, answer: Result | Failure) -> MachineState | Failure:
     if isinstance(answer, Failure):
         return answer
-    reason = answer.said[-200:]
-    if answer.code == 0 and len(answer.stdout) <= MAX_ANSWER_BYTES:
-        try:
-            return msgspec.json.decode(answer.stdout, type=MachineState)
-        except msgspec.DecodeError as error:
-            reason = str(error)
-    return Failure(
-        machine=name,
-        kind=BROKEN,
-        reason=f"its state could not be read ({reason or f'exit code {answer.code}'})",
-        fix="check that python3 and systemd work there, then run again",
-    )
+    trouble = "" if answer.code == 0 else answer.said[-200:] or f"exit code {answer.code}"
+    return read_state(name, answer.stdout, trouble=trouble)
 
 
 def node_state(testnet: str, name: str, machine: MachineState) -> NodeState:

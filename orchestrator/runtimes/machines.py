@@ -1,16 +1,18 @@
 """The machines runtime: nodes are containers under systemd on machines that are reached over SSH.
 
-Placing is Ansible's work (`playbooks/site.yml`): one bundle per machine, rendered here, and only for machines whose record
-says something else than the bundle. Everything quick (state, start, stop, logs) goes over one kept SSH connection per
-machine, all machines at once. A machine that cannot be reached or set up is put into quarantine with its reason; the
-others go on. `machines.json` remembers how to reach machines that have left the inventory until nothing of ours is there.
+Setting a machine up is Ansible's work (`playbooks/site.yml`): one bundle per machine, rendered here, and only for machines whose
+record says something else than the bundle. Everything quick (nodes' files, state, start, stop, logs) goes over one kept SSH
+connection per machine, all machines at once. Asking a machine costs it a tenth of a second of processor, so an answer is
+good for a second unless something was done meanwhile. A machine that cannot be reached or set up is put into quarantine with its
+reason; the others go on. `machines.json` remembers how to reach machines that have left the inventory until nothing of ours is there.
 """
 
 from __future__ import annotations
 
 import shlex
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 from orchestrator.errors import EnvironmentFault
@@ -34,11 +36,14 @@ UNPAUSE = "docker unpause {containers} >/dev/null"
 COMMAND_SECONDS = 60.0
 LOG_SECONDS = 60.0
 SERVING_SECONDS = 2.0
+FRESH_SECONDS = 1.0
 LONGEST_LOG_BYTES = 64 * 1024 * 1024
 
 
 class MachinesRuntime:
     """The runtime of the testnet in `folder`."""
+
+    status_seconds = 2.0
 
     def __init__(self, folder: Path, plan: Plan, *, say: Callable[[str], None]) -> None:
         self.folder = folder.resolve()
@@ -47,6 +52,7 @@ class MachinesRuntime:
         self._say = say
         use_inventory(plan.source)
         self._lost: dict[str, Failure] = {}  # machines that gave no answer: asked once, not at every step
+        self._known: dict[str, tuple[float, MachineState]] = {}
         self.machines = {machine.name: machine for machine in plan.machines}
         self.where = {node.name: node.machine for node in plan.operated}
 
@@ -57,7 +63,7 @@ class MachinesRuntime:
         provisioner = Provisioner(self.folder, self.plan, say=self._say, bundles=self.folder / "bundles" / "next")
         reached = {
             name: state
-            for name, state in self._look(list(self.machines.values())).items()
+            for name, state in self._look(list(self.machines.values()), images=True).items()
             if isinstance(state, MachineState)
         }
         provisioner.carry(provisioner.render({node.name: node.files for node in nodes}, reached), reached)
@@ -71,13 +77,14 @@ class MachinesRuntime:
         # First, so that what may be on a machine is known here. Secrets are in the key ring only.
         place_homes(self.folder / "nodes", (NodeFiles(one.name, _public(one.files)) for one in homes))
         provisioner = self._provisioner()
-        looked = self._look(list(self.machines.values()))
+        looked = self._look(list(self.machines.values()), images=True)
         reached = {name: state for name, state in looked.items() if isinstance(state, MachineState)}
         wanted = provisioner.render({node.name: node.files for node in homes}, reached)
         try:
             changed = provisioner.apply(wanted, reached)
         finally:
             provisioner.discard()
+        self._known = {name: (time.monotonic(), state) for name, state in provisioner.seen.items()}
         for name, sentence in provisioner.failed.items():
             self._quarantine(name, sentence)
         return frozenset(name for name in changed if name not in self.quarantine)
@@ -131,6 +138,7 @@ class MachinesRuntime:
         states = self._look(self._of(names))
         started: set[str] = set()
         commands: dict[str, list[str]] = {}
+        off: set[str] = set()
         frozen: dict[str, list[str]] = {}
         for name in names:
             state = states.get(self.where[name])
@@ -138,21 +146,24 @@ class MachinesRuntime:
             if found is not None and found.state == "paused":
                 started.add(name)
                 frozen.setdefault(self.where[name], []).append(name)
-            if found is None or found.current:
+            if not isinstance(state, MachineState) or found is None or found.current:
                 continue
             started.add(name)
             commands.setdefault(self.where[name], []).append(name)
+            unit = state.units.get(unit_name(self.plan.name, name))
+            if unit is None or not unit.enabled:  # systemd reads all its units again for it
+                off.add(name)
         self._systemctl(frozen, UNPAUSE)
-        failed = self._systemctl(
-            commands, "systemctl reset-failed {units}; systemctl enable --quiet {units}; systemctl restart {units}"
-        )
-        if meanwhile is not None and started:
-            meanwhile()
-        deadline = time.monotonic() + timeout_seconds
-        waiting = {name for name in started if self.where[name] not in failed}
-        while waiting and time.monotonic() < deadline:
-            now = self.status()
-            waiting = {name for name in waiting if now[name].pid == 0 and now[name].state not in ("failed", "unknown")}
+        work = threading.Thread(target=meanwhile) if meanwhile is not None and started else None
+        if work is not None:
+            work.start()
+        try:  # a unit has a process when its restart returns
+            self._systemctl(
+                commands, "systemctl reset-failed {units} 2>/dev/null; {enable}systemctl restart {units}", off=off
+            )
+        finally:
+            if work is not None:
+                work.join()
         return frozenset(name for name in started if name not in self.quarantine)
 
     def stop(self, names: Sequence[str], *, timeout_seconds: float = 30.0) -> frozenset[str]:
@@ -242,7 +253,7 @@ class MachinesRuntime:
         """Nodes that were started with another digest than is placed now."""
         return frozenset(name for name, state in self.status(names).items() if state.pid and not state.current)
 
-    def serving(self, node: NodePlan, state: NodeState) -> bool:
+    def serving(self, node: NodePlan, state: NodeState | None) -> bool:
         """Whether its HTTP port answers, from here."""
         return node_status(node, timeout_seconds=SERVING_SECONDS) is not None
 
@@ -274,15 +285,21 @@ class MachinesRuntime:
     def _nodes_on(self, machine: str) -> list[str]:
         return [name for name, where in self.where.items() if where == machine]
 
-    def _look(self, machines: Sequence[Machine]) -> dict[str, MachineState | Failure]:
-        images = {node.image for node in self.plan.operated if node.image}
-        looked = look([one for one in machines if one.name not in self._lost], self.plan.name, images)
+    def _look(self, machines: Sequence[Machine], *, images: bool = False) -> dict[str, MachineState | Failure]:
+        """What machines say now, or said within the last second; with `images`, which of the nodes' they have."""
+        tags = {node.image for node in self.plan.operated if node.image} if images else set()
+        oldest = time.monotonic() - FRESH_SECONDS
+        known = {name: state for name, (when, state) in self._known.items() if when >= oldest and not images}
+        asked = [one for one in machines if one.name not in self._lost and one.name not in known]
+        looked: dict[str, MachineState | Failure] = {**known, **look(asked, self.plan.name, tags)}
         for name, answer in looked.items():
             state = self._ours(name, answer)
             looked[name] = state
             if isinstance(state, Failure):
                 self._lost[name] = state
                 self._quarantine(name, state.sentence)
+            elif name not in known and not images:
+                self._known[name] = (time.monotonic(), state)
         return {one.name: self._lost[one.name] if one.name in self._lost else looked[one.name] for one in machines}
 
     def _ours(self, name: str, state: MachineState | Failure) -> MachineState | Failure:
@@ -305,15 +322,23 @@ class MachinesRuntime:
             self.quarantine.setdefault(node, sentence)
 
     def _systemctl(
-        self, by_machine: Mapping[str, Sequence[str]], command: str, *, timeout_seconds: float = COMMAND_SECONDS
+        self,
+        by_machine: Mapping[str, Sequence[str]],
+        command: str,
+        *,
+        timeout_seconds: float = COMMAND_SECONDS,
+        off: Set[str] = frozenset(),
     ) -> frozenset[str]:
-        """Run a command for some nodes of each machine; machines where it failed, which are in quarantine then."""
+        """Run a command for some nodes of each machine; machines where it failed, which are in quarantine then. `off`: nodes
+        that `{enable}` in it enables."""
 
         def one(machine: SshTarget) -> None:
             names = by_machine[machine.name]
             units = " ".join(shlex.quote(unit_name(self.plan.name, name)) for name in names)
+            disabled = " ".join(shlex.quote(unit_name(self.plan.name, name)) for name in names if name in off)
+            enable = f"systemctl enable --quiet {disabled}; " if disabled else ""
             containers = " ".join(shlex.quote(container_name(self.plan.name, name)) for name in names)
-            text = command.format(units=units, containers=containers)
+            text = command.format(units=units, containers=containers, enable=enable)
             done = connections.run(machine, text, timeout=timeout_seconds, sudo=True)
             if done.code != 0:
                 raise EnvironmentFault(f"`{text[:200]}` ended with {done.code}: {done.said[-300:]}")
@@ -321,6 +346,7 @@ class MachinesRuntime:
         outcome = connections.each(
             [self.machines[name] for name in by_machine], one, timeout=timeout_seconds, what=command
         )
+        self._known.clear()
         failed = {name: result for name, result in outcome.items() if isinstance(result, Failure)}
         for name, failure in failed.items():
             self._quarantine(name, failure.sentence)

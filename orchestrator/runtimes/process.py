@@ -63,6 +63,8 @@ class _RoleOfConfig(Struct):
 class ProcessRuntime:
     """The runtime of the testnet in `folder`. `launched` is a parent that is preloading already, if there is one."""
 
+    status_seconds = 0.0
+
     def __init__(
         self,
         folder: Path,
@@ -293,8 +295,10 @@ class ProcessRuntime:
         running = [name for name in names if name in states and states[name].pid]
         return frozenset(name for name in running if self._running_digest(name) != self._digest(name))
 
-    def serving(self, node: NodePlan, state: NodeState) -> bool:
+    def serving(self, node: NodePlan, state: NodeState | None) -> bool:
         """Whether the running process, not one before it, has written that it serves."""
+        if state is None:
+            return False
         ready = read_record(self.home(node.name) / NODE_READY, ReadyFile)
         return ready is not None and ready.pid == state.pid
 

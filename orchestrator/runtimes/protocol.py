@@ -45,6 +45,9 @@ class Runtime(Protocol):
 
     quarantine: dict[str, str]
     """Nodes that could not be worked on since this runtime was made, and why: one sentence each, with the fix."""
+    status_seconds: float
+    """How long whoever waits for nodes should make do with one answer of `status`, because it costs the machines that they
+    run on; meanwhile nodes are asked themselves. 0: ask as often as you like."""
 
     def prepare(self, nodes: Iterable[NodeFiles]) -> None:
         """Bring what a start will need beforehand, so that it is quick: images. Touches nothing that runs."""
@@ -94,8 +97,8 @@ class Runtime(Protocol):
     def outdated(self, names: Iterable[str]) -> frozenset[str]:
         """Nodes that run with other files, limits or code than they should."""
 
-    def serving(self, node: NodePlan, state: NodeState) -> bool:
-        """Whether the running node says that it serves."""
+    def serving(self, node: NodePlan, state: NodeState | None) -> bool:
+        """Whether the running node says that it serves; `state` may be None where `status_seconds` is not 0."""
 
     def read_log(self, name: str, *, since: float = 0.0) -> bytes:
         """A node's log lines written since a Unix time, oldest first; raises EnvironmentFault when out of reach."""

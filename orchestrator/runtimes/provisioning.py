@@ -1,9 +1,9 @@
 """From a plan to provisioned machines: bundles rendered here, and the playbooks that bring them where they belong.
 
-Nothing runs on a machine whose record says what its bundle says and whose engine has the image. Where only nodes or the
-image differ, `node.yml` does just that; where the base differs (a new machine, other roles, other settings of the machine),
-`site.yml` does everything. The base is a digest of the playbooks and of what the machine is for, so a changed role is
-applied by the next `up` and an unchanged one costs nothing.
+Nothing runs on a machine whose record says what its bundle says and whose engine has the image. Where only nodes differ, they
+are placed by the module that `node.yml` calls, without Ansible (`fleet/direct.py`); where the image does, `site.yml` brings both; where the
+base differs (a new machine, other roles, other settings of the machine), `site.yml` does everything. The base is a digest of
+the playbooks and of what the machine is for, so a changed role is applied by the next `up` and an unchanged one costs nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from orchestrator.fleet.direct import place_bundles
+from orchestrator.fleet.failures import Failure
 from orchestrator.fleet.inventory_file import write_inventory
 from orchestrator.fleet.playbook import PLAYBOOKS, run_playbook
 from orchestrator.image.archive import ImageArchive, image_archive
@@ -29,7 +31,7 @@ from orchestrator.runtimes.bundles import (
     node_entry,
     write_bundle,
 )
-from orchestrator.runtimes.machine_state import MachineState
+from orchestrator.runtimes.machine_state import MachineState, probe, read_state
 from orchestrator.runtimes.units import unit_text
 from orchestrator.topology.inventory import CACHE_FOLDER
 from orchestrator.topology.machine import Machine
@@ -46,12 +48,13 @@ class Rendered(Struct, frozen=True):
 
 
 class Provisioner:
-    """One run over the machines of a plan. `failed`: machine -> sentence, after `apply`."""
+    """One run over the machines of a plan. `failed`: machine -> sentence, after `apply`; `seen`: what machines said after it."""
 
     def __init__(self, folder: Path, plan: Plan, *, say: Say, bundles: Path | None = None) -> None:
         self.folder = folder
         self.plan = plan
         self.failed: dict[str, str] = {}
+        self.seen: dict[str, MachineState] = {}
         self._say = say
         self.bundles = (bundles or folder / "bundles").resolve()
         self._archives: dict[str, ImageArchive] = {}
@@ -96,10 +99,11 @@ class Provisioner:
                 image.append(one)
             elif not _holds(one.manifest, state):
                 part.append(one)
-        runs = (("site.yml", whole, ()), ("site.yml", image, ("image", "node")), ("node.yml", part, ()))
-        for playbook, some, tags in runs:
+        for some, tags in ((whole, ()), (image, ("image", "node"))):
             if some:
-                self._run(playbook, [one.machine for one in some], tags=tags, stratos_node_state="placed")
+                self._run("site.yml", [one.machine for one in some], tags=tags, stratos_node_state="placed")
+        if part:
+            self._place_directly(part)
         changed: set[str] = set()
         for one in (*whole, *image, *part):
             if one.machine.name not in self.failed:
@@ -127,6 +131,23 @@ class Provisioner:
             self._run("destroy.yml", machines, stratos_destroy_testnet=self.plan.name, stratos_keep_data=keep_data)
 
     # -- inside
+
+    def _place_directly(self, wanted: Sequence[Rendered]) -> None:
+        """Place nodes on machines that are set up."""
+        self._say(f"placing nodes on {len(wanted)} machines")
+        bundles = {
+            one.machine.name: (
+                one.machine,
+                self.bundles / bundle_name(one.machine.name),
+                msgspec.to_builtins(one.manifest),
+            )
+            for one in wanted
+        }
+        for name, answer in place_bundles(bundles, probe(self.plan.name)).items():
+            if isinstance(answer, Failure):
+                self.failed[name] = answer.sentence
+            elif not isinstance(state := read_state(name, answer.probed), Failure):
+                self.seen[name] = state
 
     def _run(self, playbook: str, machines: Sequence[Machine], *, tags: Sequence[str] = (), **more: Any) -> None:
         """Run a playbook on machines; those of the inventory with it, because it may hold what only Ansible knows."""

@@ -1,4 +1,7 @@
-"""Files in a node's volume that are changed while its container does not run: by a short-lived helper of the node's own image.
+"""Files in nodes' volumes that are changed while their containers do not run: by a short-lived helper of the node's own image.
+
+`filled` puts in what nodes start from, for all of them through one helper that is never started: an engine mounts a container's file
+system and starts a process that unpacks for every archive it is given, which costs about as much as starting the container.
 
 The engine's API can put files into a container that is stopped and cannot take any away, and a node that was brought down has no
 container at all. A helper mounts the volume as the node's user, without network and capabilities, and is gone at once.
@@ -6,16 +9,18 @@ container at all. A helper mounts the volume as the node's user, without network
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 from docker.errors import DockerException
 from docker.types import Mount
 
 from orchestrator.errors import EnvironmentFault
-from orchestrator.runtimes.containers import ContainerWish
+from orchestrator.runtimes.containers import ContainerWish, home_mount, packed
 from orchestrator.runtimes.holdings import Holdings
 from orchestrator.runtimes.units import CONTAINER_HOME, CONTAINER_UID
 
+_HOMES = "stratos-homes"
 _PYTHON = ("python3", "-I", "-S", "-B", "-c")
 _FLAG = """
 import os, sys
@@ -31,6 +36,37 @@ for path in found:
     os.remove(path)
 print(len(found))
 """
+
+
+@contextlib.contextmanager
+def filled(held: Holdings, wishes: Sequence[ContainerWish]) -> Iterator[None]:
+    """Make these nodes' volumes hold their files; the helper is removed at the end of the block, when there is time for it."""
+    if not wishes:
+        yield
+        return
+    host = held.api.create_host_config(
+        network_mode="none", mounts=[home_mount(wish, f"/{_HOMES}/{wish.name}") for wish in wishes]
+    )
+    with held.told("testnet " + wishes[0].testnet, "fill the volumes of"):
+        helper = held.api.create_container(wishes[0].image_id, ["true"], labels=held.helper_labels, host_config=host)[
+            "Id"
+        ]
+    try:
+        with held.told("testnet " + wishes[0].testnet, "fill the volumes of"):
+            held.api.put_archive(helper, "/", packed_homes(wishes))
+        yield
+    finally:
+        with contextlib.suppress(DockerException):  # what stays is removed with the testnet
+            held.api.remove_container(helper, force=True)
+
+
+def packed_homes(wishes: Sequence[ContainerWish]) -> bytes:
+    """The nodes' homes as the tar that is unpacked at / of a helper."""
+    content: dict[str, bytes | None] = {}
+    for wish in wishes:
+        content[f"{_HOMES}/{wish.name}"] = None
+        content |= {f"{_HOMES}/{wish.name}/{name}": data for name, data in wish.files.items()}
+    return packed(content)
 
 
 def flag_command(flag: str, *, on: bool) -> list[str]:

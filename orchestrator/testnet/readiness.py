@@ -9,7 +9,7 @@ machine's own work.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -76,13 +76,17 @@ class _Watch:
         self._metas = metas
         self._above = above
         self._active: frozenset[str] | None = None
+        self._states: Mapping[str, NodeState] = {}
+        self._asked = time.monotonic() if runtime.status_seconds else 0.0
 
     def look(self) -> dict[str, str]:
         """What is missing: node -> phrase. Raises EnvironmentFault for a node that was given up.
 
         A layer is asked only when the one below it is ready: the machine has better things to do than to answer us.
         """
-        states = self._runtime.status()
+        if time.monotonic() >= self._asked + self._runtime.status_seconds:
+            self._states = self._runtime.status()
+            self._asked = time.monotonic()
         self._active = None
         missing: dict[str, str] = {}
         for role in START_ORDER:
@@ -90,7 +94,7 @@ class _Watch:
             for name, node in list(self._waiting.items()):
                 if node.role != role:
                     continue
-                reason = self._not_serving(node, states.get(name))
+                reason = self._not_serving(node, self._states.get(name))
                 if reason is None and asking:
                     reason = self._missing(node)
                 elif reason is None:
@@ -110,15 +114,20 @@ class _Watch:
         return Ready(lowest("validator"), lowest("meta"))
 
     def _not_serving(self, node: NodePlan, state: NodeState | None) -> str | None:
-        """What can be seen without asking the node."""
+        """Whether it is there at all; where looking at it has a price, it is asked first."""
+        if self._runtime.status_seconds and self._runtime.serving(node, state):
+            return None
         if state is not None and state.state == "failed":
             raise EnvironmentFault(
                 f"{node.name} does not stay up ({state.last_exit}): {last_words(self._runtime.read_log(node.name))}; "
                 "mend that and run `up` again"
             )
+        if not self._states:
+            return "does not serve yet"
         if state is None or state.pid == 0:
             return "is not running" + (f" ({state.last_exit})" if state is not None and state.last_exit else "")
-        return None if self._runtime.serving(node, state) else "does not serve yet"
+        served = not self._runtime.status_seconds and self._runtime.serving(node, state)
+        return None if served else "does not serve yet"
 
     def _missing(self, node: NodePlan) -> str | None:
         if node.role == "resource":

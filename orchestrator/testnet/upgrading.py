@@ -31,6 +31,8 @@ from orchestrator.topology.topology import PROCESS
 
 BATCH_SECONDS = 120.0
 """How long a replaced batch may take until it is healthy and its layer has gone on."""
+ANSWER_SECONDS = 30.0
+LOOK_SECONDS = 0.1
 Say = Callable[[str], None]
 
 
@@ -154,6 +156,8 @@ class _Walk:
             states = runtime.status()
             lost = {name: sentence for name, sentence in runtime.quarantine.items() if name in states}
             behind = [node for node in self.plan.nodes if node.image != self.image or not _runs(states[node.name])]
+            waiting = {node.name for node in behind} | lost.keys()
+            self._await_answers([node for node in self.plan.nodes if node.name not in waiting])
             planned = self._batches([node for node in behind if node.name not in lost], allow_halt=allow_halt)
             if planned:
                 self.say(f"bringing {self.image} to where it is needed")
@@ -171,6 +175,19 @@ class _Walk:
                 f"not reached: {'; '.join(dict.fromkeys(lost.values()))}; run the same command again"
             )
         return reports
+
+    def _await_answers(self, running: Sequence[NodePlan]) -> None:
+        """Give those a while that run and do not answer yet: an interrupted run may have started them a moment ago, and whoever
+        counts as away changes what may be replaced."""
+        asked = [node for node in running if node.role != "resource"]
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while time.monotonic() < deadline:
+            answers = all_statuses(asked)
+            asked = [node for node in asked if answers[node.name] is None]
+            if not asked:
+                return
+            self.say(f"waiting for {', '.join(node.name for node in asked)} to answer")
+            time.sleep(LOOK_SECONDS)
 
     def _go(self, planned: Sequence[Batch], *, done: set[str], down: set[str], wait: bool) -> list[BatchReport]:
         """Replace batch after batch. Before a node that runs is touched, those of its role that are `done` must be well; those

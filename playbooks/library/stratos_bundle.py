@@ -2,7 +2,7 @@
 # Copyright the Stratos testnet authors. Licence: Apache-2.0.
 """Brings one machine to what its bundle says: homes, units, and nodes running or not.
 
-Called by the action plugin of the same name, at most twice. The first call carries the manifest only (digests), looks
+Called by the action plugin of the same name, at most twice, or by `stratosctl` over SSH without Ansible (`act`), with everything. The first call carries the manifest only (digests), looks
 at what is there and, when all of it is right, that was the task. Otherwise it answers which nodes it needs, and the
 second call carries exactly those, inline: with pipelining nothing secret ever lies on the target but in its place.
 
@@ -353,6 +353,12 @@ def _remove_if_empty(folder):
         pass  # not there, or something is still in it
 
 
+def act(params, *, check, run_command):
+    """The result for complete parameters; raises PlacingError or OSError. Also called where there is no Ansible (fleet/direct.py)."""
+    with alone():
+        return Machine(params, check=check, system=System(run_command)).run()
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -369,8 +375,7 @@ def main():
         supports_check_mode=True,
     )
     try:
-        with alone():
-            result = Machine(module.params, check=module.check_mode, system=System(module.run_command)).run()
+        result = act(module.params, check=module.check_mode, run_command=module.run_command)
     except (PlacingError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

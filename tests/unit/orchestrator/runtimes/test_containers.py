@@ -11,8 +11,16 @@ from msgspec import structs
 
 from orchestrator.plan.networks import ContainerNetworks
 from orchestrator.plan.plan import NodePlan
-from orchestrator.runtimes.containers import DIGEST_LABEL, ContainerWish, creation, packed, state_of, wish_for
+from orchestrator.runtimes.containers import (
+    DIGEST_LABEL,
+    ContainerWish,
+    creation,
+    packed,
+    state_of,
+    wish_for,
+)
 from orchestrator.runtimes.subnets import routes
+from orchestrator.runtimes.volumes import packed_homes
 from stratos.wire.config import NodeConfig, Ports
 
 NETWORKS = ContainerNetworks(subnets={"eu": "10.192.0.0/22", "us": "10.192.4.0/22"}, places={"r1": 12})
@@ -134,3 +142,13 @@ def test_routes_are_read_without_the_default_one() -> None:
         "junk\n"
     )
     assert routes(table) == ["10.192.0.0/22"]
+
+
+def test_homes_are_packed_together_and_belong_to_the_nodes_user() -> None:
+    """A node's folder comes before its files, and its own container copies nothing of the image into it."""
+    one = wish()
+    assert creation(one)["host_config"]["Mounts"][0]["VolumeOptions"]["NoCopy"] is True
+    with tarfile.open(fileobj=io.BytesIO(packed_homes([one]))) as archive:
+        first, *rest = archive.getmembers()
+    assert (first.isdir(), first.mode, first.uid, first.gid) == (True, 0o700, 10001, 10001)
+    assert [member.name for member in rest] == [f"{first.name}/{name}" for name in one.files]

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from orchestrator.runtimes.containers import DIGEST_LABEL, NODE_LABEL
-from orchestrator.runtimes.docker import DockerRuntime
+from orchestrator.runtimes.docker import DockerRuntime, _was_started
+from orchestrator.runtimes.volumes import filled
 from tests.unit.orchestrator.runtimes.test_containers import NETWORKS, wish
+
+FILL = ("create_host_config", "create_container", "put_archive")
 
 
 class Engine:
@@ -40,8 +43,8 @@ def listed(state: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("there", "asked"),
     [
-        (None, ["create_container", "put_archive", "connect_container_to_network", "start"]),
-        (listed("created"), ["put_archive", "start"]),
+        (None, [*FILL, "create_container", "connect_container_to_network", "start", "remove_container"]),
+        (listed("created"), [*FILL, "start", "remove_container"]),
         (listed("exited"), ["start"]),
         (listed("running"), []),
     ],
@@ -52,7 +55,8 @@ def test_no_container_starts_without_its_files(tmp_path: Path, there: dict[str, 
     runtime = DockerRuntime(plan, tmp_path, say=lambda _text: None)
     engine = Engine()
     runtime._held._connected = SimpleNamespace(api=engine)
-    assert runtime._start_one(wish(), there, frozenset(), 10) == bool(asked)
+    with filled(runtime._held, [] if _was_started(wish(), there) else [wish()]):
+        assert runtime._start_one(wish(), there, frozenset(), 10) == bool(asked)
     assert engine.calls == asked
 
 

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from orchestrator.chain_api import ChainUnreachable
 from orchestrator.errors import BadInput, EnvironmentFault, PartialFailure
-from orchestrator.plan.plan import Existing, Plan, make_plan
+from orchestrator.plan.plan import Existing, NodePlan, Plan, make_plan
 from orchestrator.runtimes.protocol import NodeState
 from orchestrator.testnet import upgrading
 from orchestrator.testnet.folder import TestnetFolder
@@ -181,6 +181,24 @@ def test_no_node_stays_in_maintenance_after_a_kill(fleet: Fleet) -> None:
     assert last in fleet.flags
     fleet.upgrade()
     assert fleet.flags == set()
+    assert set(fleet.runs.values()) == {NEW}
+
+
+def test_a_node_that_was_started_a_moment_ago_is_not_away(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run that started it was killed before it answered: the next one waits for it, and does not refuse the others."""
+    second = names(fleet, "validator")[1]
+    fleet.killed_at = second
+    with pytest.raises(Killed):
+        fleet.upgrade()
+    looks: list[int] = []
+
+    def all_statuses(nodes: Sequence[NodePlan]) -> dict[str, Any]:
+        looks.append(1)
+        return {node.name: None if node.name == second and len(looks) < 4 else {"height": 7} for node in nodes}
+
+    monkeypatch.setattr(upgrading, "all_statuses", all_statuses)
+    monkeypatch.setattr(upgrading, "LOOK_SECONDS", 0.0)
+    fleet.upgrade()
     assert set(fleet.runs.values()) == {NEW}
 
 
