@@ -78,7 +78,9 @@ def run_playbook(
     finally:
         for record in (work / "artifacts").glob("*/command"):
             record.unlink()  # it holds the whole environment of the operator's shell
-    if runner.status in ("error", "canceled", "timeout") or (runner.rc not in (0, None) and not events.failed):
+    if runner.status == "canceled":  # it takes SIGINT and SIGTERM for itself
+        raise KeyboardInterrupt
+    if runner.status in ("error", "timeout") or (runner.rc not in (0, None) and not events.failed):
         raise EnvironmentFault(
             f"the playbook {name} could not run ({events.last_line or runner.status}); try it by hand: "
             f"{Path(sys.executable).parent / 'ansible-playbook'} -i {inventory} {PLAYBOOKS / name}"
@@ -117,7 +119,7 @@ class _Events:
         host, task = str(data.get("host", "")), str(data.get("task", ""))
         result = data.get("res") or {}
         if kind in _FAILED and host and not data.get("ignore_errors"):
-            self.failed.setdefault(host, _reason(result))
+            self.failed.setdefault(host, _reason(result, task))
         elif kind == "runner_on_ok" and host:
             self.tasks += 1
             self.failed.pop(host, None) if data.get("rescued") else None
@@ -129,13 +131,9 @@ class _Events:
         return False
 
 
-def _reason(result: dict[str, Any]) -> str:
-    """One line from a task's result."""
-    text = str(
-        result.get("msg")
-        or result.get("reason")
-        or result.get("stderr")
-        or result.get("exception")
-        or "it failed and said nothing"
-    )
-    return " ".join(text.split())[:600]
+def _reason(result: dict[str, Any], task: str) -> str:
+    """One line from a task's result; of a task that handles secrets only its name is told."""
+    if "censored" in result:
+        return f"the task {task!r} failed, and what it said may hold secrets; run the playbook by hand to see it"
+    text = str(result.get("msg") or result.get("reason") or result.get("stderr") or result.get("exception") or "")
+    return " ".join(text.split())[:600] or f"the task {task!r} failed and said nothing"

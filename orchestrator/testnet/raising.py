@@ -208,7 +208,7 @@ class Raising:
         started = set(runtime.start([name for name in names if name not in outdated], meanwhile=_load_verifier))
         journal.step("started", nodes=sorted(started))
         for name in outdated:
-            self.say(f"replacing {name}")
+            self.say(f"replacing {name}, which runs other files, limits or code than it should now")
             height = layer_height(plan, plan.node(name).role)
             started |= runtime.start([name])
             if name in runtime.quarantine:  # its machine was lost meanwhile; the others go on
