@@ -240,7 +240,7 @@ def playbooks_digest() -> str:
 def base_digest(playbooks: str, machine: Machine, entries: Iterable[NodeEntry], *, facts: str) -> str:
     """Stands for what a machine is set up for, beside the files of its nodes. `facts`: what it must know of the fleet."""
     ports = [(entry.name, entry.role, entry.ports) for entry in entries]
-    base = msgspec.json.encode([playbooks, machine.groups, sorted(ports, key=lambda one: one[0]), facts])
+    base = msgspec.json.encode([playbooks, sorted(machine.groups), sorted(ports, key=lambda one: one[0]), facts])
     return hashlib.sha256(base).hexdigest()
 
 

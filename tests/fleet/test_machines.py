@@ -50,8 +50,8 @@ def test_numbers_for_operators_are_out_of_others_reach(fleet, topology, nodes: t
         other = fleet.machine(next(machine.name for machine in topology.machines if machine.name != node.machine))
         ports = fleet.entry(node)["ports"]
         assert connects(node.address, ports["http"])
-        assert other.run(KNOCK, node.address, ports["bulk"]).rc == 0
-        assert other.run(KNOCK, node.address, ports["http"]).rc != 0
+        assert other.run(KNOCK, node.address, str(ports["bulk"])).rc == 0
+        assert other.run(KNOCK, node.address, str(ports["http"])).rc != 0
 
 
 def test_nothing_else_is_open(fleet, topology) -> None:
